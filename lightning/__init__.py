@@ -1,0 +1,22 @@
+"""The Lightning side. This file makes the folder a regular package: an installed package `lightning`
+would win over a folder without one."""
+
+import logging
+import warnings
+
+# What Lightning would say on the screen of every run, and why this project need not hear it.
+for _message in (
+    # The data lies in memory: more workers would make the loaders slower, not faster.
+    "The '.*_dataloader' does not have many workers",
+    # digits has fewer batches an epoch than the default interval; said in the README.
+    "The number of training batches .* is smaller than the logging interval",
+    # Lightning 2.6.6 with the newest torch; nothing a reader could change.
+    "`isinstance.treespec, LeafSpec.` is deprecated",
+    # The run folder is made first, so that two runs never share one.
+    "Checkpoint directory .* exists and is not empty",
+    "Experiment logs directory .* exists and is not empty",
+):
+    warnings.filterwarnings("ignore", message=_message)
+# Advertisements and the list of devices come as INFO.
+logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)

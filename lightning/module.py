@@ -1,0 +1,77 @@
+"""The steps of training: a LightningModule."""
+
+from __future__ import annotations
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from shared.model import ConvNet, epoch_seed, make_optimizer, make_scheduler
+
+
+class ImageClassifier(pl.LightningModule):
+    """A network and the steps that train it. A batch is images float32 [B, 1, 28, 28] and labels
+    int64 [B]."""
+
+    def __init__(
+        self, lr: float, weight_decay: float, dropout: float, max_epochs: int, seed: int
+    ) -> None:
+        super().__init__()
+        # [checkpoint] As plain values: a dataclass in here could not be loaded with weights_only.
+        self.save_hyperparameters()
+        self.net = ConvNet(dropout)
+        # validate_args would look at every value, and so wait for the device at every batch.
+        accuracy = dict(num_classes=10, average="micro", validate_args=False)
+        self.train_accuracy = MulticlassAccuracy(**accuracy)
+        self.val_loss, self.val_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
+        self.test_loss, self.test_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)
+
+    def on_train_epoch_start(self) -> None:
+        # [seed] Lightning saves no generator state; masks that follow from the epoch need none.
+        torch.manual_seed(epoch_seed(self.hparams.seed, self.current_epoch))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels)
+        self.train_accuracy.update(logits, labels)
+        self.log("train/loss", loss, prog_bar=True)  # [log]
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, labels = batch
+        logits = self(images)
+        # Weighted by its size: the last batch is smaller, and a mean over batches would be wrong.
+        self.val_loss.update(F.cross_entropy(logits, labels), weight=len(labels))
+        self.val_accuracy.update(logits, labels)
+        self.log("val/loss", self.val_loss)
+        self.log("val/accuracy", self.val_accuracy, prog_bar=True)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, labels = batch
+        logits = self(images)
+        self.test_loss.update(F.cross_entropy(logits, labels), weight=len(labels))
+        self.test_accuracy.update(logits, labels)
+        self.log("test/loss", self.test_loss)
+        self.log("test/accuracy", self.test_accuracy)
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, _ = batch
+        return self(images).softmax(dim=1)
+
+    def configure_optimizers(self) -> dict:
+        optimizer = make_optimizer(self, self.hparams.lr, self.hparams.weight_decay)
+        # [schedule] Not trainer.estimated_stepping_batches: it makes the loader's iterator too
+        # early, and a resumed loader forgets its place (Lightning-AI/pytorch-lightning#20550).
+        total_steps = self.trainer.datamodule.steps_per_epoch() * self.hparams.max_epochs
+        scheduler = make_scheduler(optimizer, self.hparams.lr, total_steps)
+        # [schedule] Without "step" it would move once an epoch. The name is the tag in TensorBoard.
+        schedule = {"scheduler": scheduler, "interval": "step", "name": "lr"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -1,0 +1,59 @@
+"""Predictions: predictions.csv for the test split, or answers for pictures of your own.
+
+python -m lightning.predict --images a.png b.jpg
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shared import results
+from shared.config import Config, parse_args, run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
+    """Classify the test split, or the pictures in the files `images`.
+
+    Returns:
+        Probabilities float32 [N, 10], in the order of the split or of the files.
+    """
+    import pytorch_lightning as pl
+    import torch
+
+    from lightning.data import ImageData
+    from lightning.module import ImageClassifier
+    from lightning.train import trainer_options
+    from shared import pictures
+
+    options = trainer_options(config)
+    ckpt_path = results.find_checkpoint("lightning", config)
+    saved = results.check_checkpoint(ckpt_path, config, resume=False)
+    module = ImageClassifier(**saved[results.MODULE_HPARAMS])
+    data = ImageData(
+        config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers
+    )
+    trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
+    # [predict] Batches come back on the CPU, one tensor each.
+    source = data
+    if images:
+        source = pictures.make_loader(config.dataset, images, config.batch_size)
+    batches = trainer.predict(module, source, ckpt_path=ckpt_path, weights_only=True)
+    probabilities = torch.cat(batches)
+    if images:
+        results.print_answers(config.dataset, images, probabilities)
+    else:
+        results.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
+    return probabilities
+
+
+def main() -> None:
+    config, images = parse_args("lightning.predict", images=True)
+    run(lambda: predict(config, images))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Testing a checkpoint of a run.
+
+python -m lightning.test --ckpt_path best
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shared import results
+from shared.config import Config, parse_args, run
+
+
+def test(config: Config) -> tuple[Path, dict[str, float]]:
+    """Test a checkpoint of either side.
+
+    Returns:
+        The checkpoint's path, and `test/loss` and `test/accuracy` over the test split.
+    """
+    import pytorch_lightning as pl
+
+    from lightning.data import ImageData
+    from lightning.module import ImageClassifier
+    from lightning.train import trainer_options
+
+    options = trainer_options(config)
+    ckpt_path = results.find_checkpoint("lightning", config)
+    saved = results.check_checkpoint(ckpt_path, config, resume=False)
+    data = ImageData(
+        config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers
+    )
+    module = ImageClassifier(**saved[results.MODULE_HPARAMS])
+    trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
+    # [test] eval mode, no gradients, averages over the split, and the weights of ckpt_path.
+    return ckpt_path, trainer.test(module, data, ckpt_path, verbose=False, weights_only=True)[0]
+
+
+def main() -> None:
+    config, _ = parse_args("lightning.test")
+    results.print_test(*run(lambda: test(config)))
+
+
+if __name__ == "__main__":
+    main()

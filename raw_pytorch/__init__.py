@@ -1,0 +1,1 @@
+"""The raw PyTorch side: everything a Trainer does, by hand."""

@@ -1,0 +1,59 @@
+"""From files to batches: a plain class."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.data import DataLoader
+
+from shared import data
+
+
+class ImageData:
+    """The three splits of a dataset and their loaders."""
+
+    def __init__(
+        self,
+        dataset: str,
+        data_dir: str,
+        batch_size: int,
+        seed: int,
+        num_workers: int,
+        device: torch.device,
+    ) -> None:
+        self.hparams = dict(
+            dataset=dataset,
+            data_dir=data_dir,
+            batch_size=batch_size,
+            seed=seed,
+            num_workers=num_workers,
+        )
+        self.device = device
+
+    def prepare_data(self) -> None:
+        data.prepare(self.hparams["dataset"], self.hparams["data_dir"])
+
+    def setup(self) -> None:
+        self.splits = data.load(self.hparams["dataset"], self.hparams["data_dir"])
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader("val", shuffle=False)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader("test", shuffle=False)
+
+    def predict_dataloader(self) -> DataLoader:
+        return self._loader("test", shuffle=False)
+
+    def _loader(self, split: str, shuffle: bool) -> DataLoader:
+        return data.make_loader(
+            self.splits[split],
+            self.hparams["batch_size"],
+            seed=self.hparams["seed"],
+            shuffle=shuffle,
+            num_workers=self.hparams["num_workers"],
+            # [device] The accelerator copies from pinned memory while it computes.
+            pin_memory=self.device.type == "cuda",
+        )

@@ -1,0 +1,67 @@
+"""Predictions: predictions.csv for the test split, or answers for pictures of your own.
+
+python -m raw_pytorch.predict --images a.png b.jpg
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shared import results
+from shared.config import Config, parse_args, run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
+    """Classify the test split, or the pictures in the files `images`.
+
+    Returns:
+        Probabilities float32 [N, 10], in the order of the split or of the files.
+    """
+    import torch
+
+    from raw_pytorch import devices
+    from raw_pytorch.data import ImageData
+    from raw_pytorch.module import ImageClassifier
+    from shared import pictures
+
+    device = devices.choose(config.accelerator)
+    ckpt_path = results.find_checkpoint("raw_pytorch", config)
+    saved = results.check_checkpoint(ckpt_path, config, resume=False)
+    module = ImageClassifier(**saved[results.MODULE_HPARAMS])
+    module.load_state_dict(saved["state_dict"])
+    module.to(device)
+    data = ImageData(
+        config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers, device
+    )
+    if images:
+        loader = pictures.make_loader(config.dataset, images, config.batch_size)
+    else:
+        data.prepare_data()
+        data.setup()
+        loader = data.predict_dataloader()
+    # [predict]
+    module.eval()
+    with torch.inference_mode():
+        batches = [
+            module.predict_step(devices.move(batch, device), batch_idx).cpu()
+            for batch_idx, batch in enumerate(loader)
+        ]
+    probabilities = torch.cat(batches)
+    if images:
+        results.print_answers(config.dataset, images, probabilities)
+    else:
+        results.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
+    return probabilities
+
+
+def main() -> None:
+    config, images = parse_args("raw_pytorch.predict", images=True)
+    run(lambda: predict(config, images))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""[progress] A progress bar, by hand.
+
+Lightning: Trainer(enable_progress_bar=...) and self.log(..., prog_bar=True)
+"""
+
+from __future__ import annotations
+
+import sys
+
+from torch import Tensor
+from tqdm import tqdm
+
+
+class ProgressBar:
+    """One bar, filled anew in each epoch, with the loss of the step and the last accuracy."""
+
+    def __init__(self, enabled: bool, total: int) -> None:
+        # Into a file or a pipe, the bar would write thousands of lines.
+        disable = not (enabled and sys.stdout.isatty())
+        self.bar = tqdm(total=total, disable=disable, file=sys.stdout, dynamic_ncols=True)
+        self.metrics: dict[str, str] = {}
+
+    def start_epoch(self, epoch: int) -> None:
+        self.bar.reset()
+        self.bar.set_description(f"Epoch {epoch}", refresh=False)
+
+    def step(self, loss: Tensor) -> None:
+        # A tensor on a device is only read when the bar is drawn: reading it waits for the device.
+        if self.bar.update():
+            self.metrics["loss"] = f"{loss.item():.3f}"
+            self.bar.set_postfix(self.metrics, refresh=False)
+
+    def end_epoch(self, loss: Tensor, val_accuracy: float) -> None:
+        self.metrics = {"loss": f"{loss.item():.3f}", "val_acc": f"{val_accuracy:.3f}"}
+        self.bar.set_postfix(self.metrics)
+
+    def close(self) -> None:
+        self.bar.close()

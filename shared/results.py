@@ -1,0 +1,310 @@
+"""What a run leaves behind, the same for both sides: its folder, its summary, the fingerprint of its
+weights, and the closing lines on the screen."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+import platform
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.config import Config, RunError, UsageError, to_yaml
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RUNS = Path("runs")
+SIDES = ("raw_pytorch", "lightning")
+
+
+def create_run_dir(side: str, config: Config) -> Path:
+    """Make the folder of a run that trains, with its resolved `config.yaml`.
+
+    A run that resumes from `last` or `best` goes on in the folder of that checkpoint. Otherwise the
+    folder is `--run_dir`, or the next free version; it is claimed by making it, so two runs started
+    at the same moment never share one.
+
+    Raises:
+        UsageError: `--run_dir` holds a run already, and this one does not resume it.
+    """
+    if config.ckpt_path in ("last", "best"):
+        run_dir = find_checkpoint(side, config).parent.parent
+        # The summary says that a run has finished; from here on this one has not.
+        (run_dir / "summary.json").unlink(missing_ok=True)
+    elif config.run_dir is not None:
+        run_dir = Path(config.run_dir)
+        if (run_dir / "config.yaml").exists() or (run_dir / "checkpoints").exists():
+            raise UsageError(
+                f"--run_dir: {run_dir} holds a run already; give another folder, or resume it with "
+                "--ckpt_path last"
+            )
+        run_dir.mkdir(parents=True, exist_ok=True)
+    else:
+        run_dir = _next_version(RUNS / side / config.dataset)
+    (run_dir / "checkpoints").mkdir(exist_ok=True)
+    resolved = dataclasses.replace(config, run_dir=str(run_dir), ckpt_path=None)
+    write_atomically(run_dir / "config.yaml", to_yaml(resolved))
+    return run_dir
+
+
+def _next_version(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    version = max(_versions(parent), default=-1) + 1
+    while True:
+        try:
+            (parent / f"version_{version}").mkdir()
+            return parent / f"version_{version}"
+        except FileExistsError:
+            version += 1
+
+
+def _versions(parent: Path) -> list[int]:
+    names = os.listdir(parent) if parent.is_dir() else []
+    return [int(n[8:]) for n in names if n.startswith("version_") and n[8:].isdecimal()]
+
+
+def find_checkpoint(side: str, config: Config) -> Path:
+    """The file that `--ckpt_path` means: itself, or `last` or `best` (the default) of the run folder,
+    which is `--run_dir` or the newest version that has such a checkpoint.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    name = config.ckpt_path or "best"
+    if name not in ("last", "best"):
+        if not Path(name).is_file():
+            raise UsageError(f"--ckpt_path: no file {name}; give a checkpoint, or last or best")
+        return Path(name)
+    if config.run_dir is not None:
+        path = Path(config.run_dir) / "checkpoints" / f"{name}.ckpt"
+        if not path.is_file():
+            raise UsageError(f"--run_dir: {config.run_dir} holds no checkpoints/{name}.ckpt")
+        return path
+    parent = RUNS / side / config.dataset
+    for version in sorted(_versions(parent), reverse=True):
+        path = parent / f"version_{version}" / "checkpoints" / f"{name}.ckpt"
+        if path.is_file():
+            return path
+    raise UsageError(
+        f"--ckpt_path: no {name}.ckpt below {parent}; run python -m {side}.train first, or give a file"
+    )
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint onto the CPU, running no code that it may hold.
+
+    Raises:
+        RunError: the file is damaged, or not a checkpoint of either side.
+    """
+    import torch
+
+    try:
+        # A memory map reads what is asked for only, and a bit that flipped on the way is noticed by
+        # the sums inside the zip archive.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise RunError(f"{path}: damaged (the sum of {damaged} is wrong); use another checkpoint")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise RunError(f"{path}: holds more than tensors and plain values; not loaded") from None
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(f"{path}: not a whole checkpoint file ({reason[:120]})") from None
+    missing = {"state_dict", "epoch", "global_step", "hyper_parameters", DATA_HPARAMS}
+    if not isinstance(checkpoint, dict) or not missing <= checkpoint.keys():
+        raise RunError(f"{path}: a PyTorch file, but not a checkpoint of this project")
+    return checkpoint
+
+
+# The keys under which Lightning stores what `save_hyperparameters` saw in a module and in a data
+# module (pytorch_lightning/core/mixins/hparams_mixin.py and core/datamodule.py).
+MODULE_HPARAMS, DATA_HPARAMS = "hyper_parameters", "datamodule_hyper_parameters"
+
+
+def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, Any]:
+    """Load the checkpoint, and make sure that it fits this run.
+
+    To resume exactly, the whole recipe has to be what it was; to test or to predict, the dataset.
+
+    Raises:
+        UsageError: the checkpoint comes from a run with another dataset or recipe.
+        RunError: as `read_checkpoint`.
+    """
+    checkpoint = read_checkpoint(path)
+    saved = {**checkpoint[DATA_HPARAMS], **checkpoint[MODULE_HPARAMS]}
+    names = [n for n in saved if hasattr(config, n)] if resume else ["dataset"]
+    for name in names:
+        if name not in UNBOUND and saved.get(name) != getattr(config, name):
+            raise UsageError(
+                f"--{name}: got {getattr(config, name)!r}; {path} was trained with {saved.get(name)!r}"
+            )
+    return checkpoint
+
+
+# What may change when a run is resumed, since it does not change the weights.
+UNBOUND = {"data_dir", "num_workers"}
+
+
+def fingerprint(state_dict: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of a state dict, sorted by name.
+
+    Equal fingerprints are weights equal to the last bit, whatever device they lie on.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state_dict.items()):
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        # A zero-dimensional tensor has no bytes to view until it has a dimension.
+        digest.update(tensor.reshape(-1).view(dtype=_bytes()).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _bytes() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def versions() -> dict[str, str]:
+    """The versions a result depends on. pytorch_lightning is asked for, not imported: the raw side
+    must not pay for it."""
+    from importlib.metadata import version
+
+    packages = ("torch", "torchvision", "torchmetrics", "pytorch-lightning")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def write_summary(
+    side: str,
+    run_dir: Path,
+    config: Config,
+    *,
+    device: str,
+    world_size: int,
+    epochs: int,
+    global_step: int,
+    parameters: int,
+    train_images: int,
+    validated: Mapping[str, Any],
+    tested: Mapping[str, Any],
+    fit_seconds: float,
+    weights_sha256: str,
+) -> dict[str, Any]:
+    """Write `summary.json`, the last file of a run: one without it did not finish.
+
+    Args:
+        validated: `val/loss` and `val/accuracy` after the last epoch.
+        tested: `test/loss` and `test/accuracy` of the best checkpoint.
+        fit_seconds: training and validation of all epochs of this process, checkpoints included.
+
+    Returns:
+        What was written.
+    """
+    best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    summary = {
+        "implementation": side,
+        "run_dir": str(run_dir),
+        "dataset": config.dataset,
+        "seed": config.seed,
+        "device": device,
+        "world_size": world_size,
+        "precision": "32-true",
+        "epochs": epochs,
+        "global_step": global_step,
+        "parameters": parameters,
+        "train_images": train_images,
+        "val_loss": float(validated["val/loss"]),
+        "val_accuracy": float(validated["val/accuracy"]),
+        "test_loss": float(tested["test/loss"]),
+        "test_accuracy": float(tested["test/accuracy"]),
+        "best_epoch": best["epoch"],
+        "fit_seconds": fit_seconds,
+        "train_images_per_second": epochs * train_images / fit_seconds,
+        "weights_sha256": weights_sha256,
+        "best_weights_sha256": fingerprint(best["state_dict"]),
+        "versions": versions(),
+    }
+    write_atomically(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that whoever looks sees the old one or the new one, whole, whatever happens."""
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner may read; a run folder is for everyone.
+        os.chmod(partial, 0o666 & ~_umask())
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """The closing lines of a run, the same on both sides, at most 80 columns wide."""
+    s = summary
+    print(f"dataset       {s['dataset']}, {s['train_images']:,} training images, seed {s['seed']}")
+    print(f"model         {s['parameters']:,} parameters on {s['device']}, {s['precision']}")
+    print(f"trained       {s['epochs']} epochs, {s['global_step']} steps, {s['fit_seconds']:.2f} s")
+    print(f"validation    accuracy {s['val_accuracy']:.2%}, loss {s['val_loss']:.4f}")
+    print(
+        f"test          accuracy {s['test_accuracy']:.2%}, loss {s['test_loss']:.4f}, "
+        f"weights of epoch {s['best_epoch']}"
+    )
+    print(f"weights       {s['weights_sha256']}")
+    print(f"best weights  {s['best_weights_sha256']}")
+    print(f"run folder    {s['run_dir']}")
+
+
+def print_test(ckpt_path: Path, metrics: Mapping[str, float]) -> None:
+    """The result of testing one checkpoint."""
+    print(f"checkpoint    {ckpt_path}")
+    print(f"test          accuracy {metrics['test/accuracy']:.2%}, loss {metrics['test/loss']:.4f}")
+
+
+def write_predictions(ckpt_path: Path, labels: Tensor, probabilities: Tensor) -> Path:
+    """Write `predictions.csv` into the run folder of the checkpoint, or beside a file that lies
+    in none: index, label, predicted, confidence.
+
+    Confidences have nine digits, which tell any two float32 apart.
+    """
+    folder = ckpt_path.parent.parent if ckpt_path.parent.name == "checkpoints" else ckpt_path.parent
+    confidence, predicted = probabilities.max(dim=1)
+    rows = zip(labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
+    lines = [f"{i},{label},{answer},{conf:.9g}" for i, (label, answer, conf) in enumerate(rows)]
+    header = "index,label,predicted,confidence"
+    write_atomically(folder / "predictions.csv", "\n".join([header, *lines]) + "\n")
+    correct = int((predicted == labels).sum())
+    print(f"predicted     {len(lines):,} test images, {correct:,} of them right")
+    print(f"written       {folder / 'predictions.csv'}")
+    return folder / "predictions.csv"
+
+
+def print_answers(dataset: str, files: Sequence[str], probabilities: Tensor) -> None:
+    """One line for each picture: what it shows, with which confidence, and the file."""
+    from shared.data import DATASETS
+
+    classes = DATASETS[dataset].classes
+    width = max(map(len, classes))
+    for file, row in zip(files, probabilities, strict=True):
+        confidence, answer = row.max(dim=0)
+        print(f"{classes[answer]:{width}}  {confidence:6.1%}  {file}")
