@@ -31,18 +31,16 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
 
     options = trainer_options(config)
     ckpt_path = results.find_checkpoint("lightning", config)
-    saved = results.check_checkpoint(ckpt_path, config, resume=False)
-    module = ImageClassifier(**saved[results.MODULE_HPARAMS])
+    results.check_checkpoint(ckpt_path, config, resume=False)
+    module = ImageClassifier.load_from_checkpoint(ckpt_path, weights_only=True)
     data = ImageData(
         config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers
     )
     trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
-    # [predict] Batches come back on the CPU, one tensor each.
-    source = data
     if images:
-        source = pictures.make_loader(config.dataset, images, config.batch_size)
-    batches = trainer.predict(module, source, ckpt_path=ckpt_path, weights_only=True)
-    probabilities = torch.cat(batches)
+        data = pictures.make_loader(config.dataset, images, config.batch_size)
+    # [predict] Eval mode and no gradients again; the answers come back on the CPU, batch by batch.
+    probabilities = torch.cat(trainer.predict(module, data))
     if images:
         results.print_answers(config.dataset, images, probabilities)
     else:

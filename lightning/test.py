@@ -25,14 +25,14 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
 
     options = trainer_options(config)
     ckpt_path = results.find_checkpoint("lightning", config)
-    saved = results.check_checkpoint(ckpt_path, config, resume=False)
+    results.check_checkpoint(ckpt_path, config, resume=False)
     data = ImageData(
         config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers
     )
-    module = ImageClassifier(**saved[results.MODULE_HPARAMS])
+    module = ImageClassifier.load_from_checkpoint(ckpt_path, weights_only=True)
     trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
-    # [test] eval mode, no gradients, averages over the split, and the weights of ckpt_path.
-    return ckpt_path, trainer.test(module, data, ckpt_path, verbose=False, weights_only=True)[0]
+    # [test] The device, eval mode, no gradients, and the averages over the split.
+    return ckpt_path, trainer.test(module, data, verbose=False)[0]
 
 
 def main() -> None:

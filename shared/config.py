@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import errno
+import itertools
 import math
 import os
 import re
@@ -20,9 +21,9 @@ from typing import Any, Literal, NoReturn
 # The recipe of each dataset: what is used where a flag is not given. It depends on the data, so
 # the fields of `Config` cannot hold it as a plain default.
 RECIPES: dict[str, dict[str, Any]] = {
-    "digits": dict(max_epochs=12, batch_size=64, lr=1e-2, weight_decay=1e-2),
-    "mnist": dict(max_epochs=3, batch_size=128, lr=1e-2, weight_decay=1e-2),
-    "fashion-mnist": dict(max_epochs=5, batch_size=128, lr=1e-2, weight_decay=1e-2),
+    "digits": dict(max_epochs=12, batch_size=64, lr=1e-2, weight_decay=5e-2, dropout=0.1),
+    "mnist": dict(max_epochs=3, batch_size=128, lr=1e-2, weight_decay=1e-2, dropout=0.0),
+    "fashion-mnist": dict(max_epochs=5, batch_size=128, lr=1e-2, weight_decay=1e-2, dropout=0.0),
 }
 
 Dataset = Literal["digits", "mnist", "fashion-mnist"]
@@ -70,9 +71,10 @@ class Config:
     lr: float | None = None
     """Peak learning rate of the OneCycle schedule. Default: 0.01."""
     weight_decay: float | None = None
-    """Weight decay of AdamW. Default: 0.01."""
-    dropout: float = 0.0
-    """Probability of dropping a feature before the last layer."""
+    """Weight decay of AdamW. Default: digits 0.05, mnist and fashion-mnist 0.01."""
+    dropout: float | None = None
+    """Probability of dropping a feature before the last layer. Default: digits 0.1, mnist and
+    fashion-mnist 0."""
     accelerator: Accelerator = "auto"
     """Kind of device. auto takes an accelerator if there is one, else the CPU."""
     num_workers: int = 0
@@ -183,6 +185,8 @@ def parse_args(
             "--images", nargs="+", default=[], metavar="FILE", help="Pictures of your own to classify."
         )
     argv = list(sys.argv[1:] if argv is None else argv)
+    for file in _config_files(argv):
+        _check_yaml(parser, file)
     try:
         values = vars(parser.parse_args(argv))
         files = [str(file) for file in values.pop("images", None) or []]
@@ -190,10 +194,9 @@ def parse_args(
         return Config(**values), files
     except UsageError as error:
         fail(str(error), 2)
-    except (TypeError, ValueError, KeyError, AttributeError, OSError) as error:
-        fail(_explain(str(error), argv), 2)
-    except Exception as error:  # argparse.ArgumentError and jsonargparse's own kinds
-        fail(_explain(str(error), argv), 2)
+    except Exception as error:  # argparse.ArgumentError, jsonargparse's own kinds, OSError
+        flags = [*NAMES, "config", *(["images"] if images else [])]
+        fail(_explain(str(error), flags), 2)
 
 
 DESCRIPTIONS = {
@@ -205,26 +208,74 @@ NAMES = [field.name for field in dataclasses.fields(Config)]
 BOOLEANS = [field.name for field in dataclasses.fields(Config) if field.type == "bool"]
 
 
-def _explain(message: str, argv: Sequence[str]) -> str:
+def _config_files(argv: Sequence[str]) -> list[str]:
+    """The files that the command line gives to `--config`."""
+    pairs = itertools.pairwise(argv)
+    following = [file for flag, file in pairs if flag == "--config" and not file.startswith("-")]
+    return following + [arg[len("--config=") :] for arg in argv if arg.startswith("--config=")]
+
+
+def _check_yaml(parser: Any, file: str) -> None:
+    """End with one line unless the file alone makes a `Config`: the parser's own errors do not say
+    which file was wrong."""
+    import yaml
+
+    where = f"--config: {_bare(file)}"
+    try:
+        if not Path(file).is_file():
+            fail(f"{where}: no such file", 2)
+        text = Path(file).read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except OSError as error:
+        fail(f"{where}: {error.strerror}", 2)
+    except ValueError:  # not UTF-8, or a path that cannot be one
+        fail(f"{where}: not a text file", 2)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        fail(f"{where}: not YAML{line} ({getattr(error, 'problem', None) or 'wrong character'})", 2)
+    # The parser refuses a mapping without any value.
+    if not isinstance(values, dict) or set(values.values()) <= {None}:
+        held = "nothing" if values is None else _shown(values)
+        fail(f"{where}: holds {held}; expected lines like seed: 1", 2)
+    for key in values:
+        if key not in NAMES:
+            fail(f"{where}: unknown key {_bare(str(key))}; {_nearest(str(key), NAMES)}", 2)
+    try:
+        read = vars(parser.parse_object(values))
+        Config(**{name: read[name] for name in NAMES})
+    except Exception as error:
+        message = str(error) if isinstance(error, UsageError) else _explain(str(error), NAMES)
+        fail(f"{where}: {message.removeprefix('--')}", 2)
+
+
+def _explain(message: str, flags: Sequence[str]) -> str:
     """Make one line out of the parser's message: the flag, what was wrong, what would be right."""
+    if match := re.search(r"NestedArg\(key='(.*?)'", message):
+        return f"unknown argument ending in .{match[1]}; see --help"
     if match := re.search(r'Parser key "(\w+)":', message):
-        name = match[1]
-        if name == "config":
-            return f"--config: {' '.join(message.split(':', 1)[1].split())}"
+        expected = RULES[match[1]][0] if match[1] in RULES else "the path of a picture"
         given = re.findall(r"(?:Given value|Got value): (.*)", message)
-        shown = repr(given[-1]) if given else "something else"
-        expected = RULES[name][0] if name in RULES else "the path of a picture"
-        return f"--{name}: got {shown[:60]}; expected {expected}"
+        shown = f"got {_shown(given[-1])}" if given else "cannot be read"
+        return f"--{match[1]}: {shown}; expected {expected}"
     if match := re.search(r"argument --(\w+): (.*)", message):
-        expected = RULES[match[1]][0] if match[1] in RULES else "at least one file"
-        return f"--{match[1]}: {match[2]}; expected {expected}"
-    if match := re.search(r"unrecognized arguments: (.*)|Option '(.*?)' is not accepted", message):
-        unknown = (match[1] or match[2]).split()[0] if (match[1] or match[2]).split() else "''"
-        near = difflib.get_close_matches(unknown.lstrip("-").split("=")[0], [*NAMES, "config"], n=1)
-        hint = f"did you mean {'--' if match[1] else ''}{near[0]}?" if near else "see --help"
-        where = "" if match[1] else "--config: "
-        return f"{where}unknown {'argument' if match[1] else 'key'} {unknown[:60]}; {hint}"
-    return " ".join(message.split()) or "the command line could not be read; see --help"
+        wanted = {**{n: rule[0] for n, rule in RULES.items()}, "config": "a YAML file"}
+        expected = wanted.get(match[1], "at least one file")
+        return f"--{match[1]}: no value given; expected {expected}"
+    if match := re.search(r"unrecognized arguments: (\S*)", message):
+        return f"unknown argument {_bare(match[1])}; {_nearest(match[1], flags)}"
+    return " ".join(message.split())[:300] or "the command line could not be read; see --help"
+
+
+def _bare(text: str) -> str:
+    """On one line, without quotes unless there is nothing to quote."""
+    return _shown(text)[1:-1] or "''"
+
+
+def _nearest(unknown: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(unknown.lstrip("-").split("=")[0], names, n=1)
+    dashes = "--" if unknown.startswith("-") else ""
+    return f"did you mean {dashes}{near[0]}?" if near else "see --help"
 
 
 def to_yaml(config: Config) -> str:

@@ -1,0 +1,46 @@
+"""The whole idea on one screen: three epochs of the digits, one line for each thing that happens.
+
+python -m lightning.minimal
+"""
+
+import pytorch_lightning as pl
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+from shared.data import load
+from shared.model import ConvNet, make_optimizer
+
+
+class Classifier(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = ConvNet()
+
+    def training_step(self, batch, batch_idx):
+        images, labels = batch
+        loss = F.cross_entropy(self.net(images), labels)
+        self.log("last loss", loss)  # [log]
+        return loss
+
+    def test_step(self, batch, batch_idx):
+        images, labels = batch
+        hits = (self.net(images).argmax(dim=1) == labels).float().mean()
+        # An average over batches, weighted by their sizes.
+        self.log("test accuracy", hits, batch_size=len(labels))
+
+    def configure_optimizers(self):
+        return make_optimizer(self, lr=0.002, weight_decay=0.01)
+
+
+pl.seed_everything(0, verbose=False)  # [seed]
+splits = load("digits", "data")  # [data]
+train_loader = DataLoader(splits["train"], batch_size=64, shuffle=True, collate_fn=tuple)
+test_loader = DataLoader(splits["test"], batch_size=64, collate_fn=tuple)
+
+quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False)
+trainer = pl.Trainer(max_epochs=3, enable_model_summary=False, **quiet)  # [device]
+classifier = Classifier()
+trainer.fit(classifier, train_loader)  # [train]
+last_loss = trainer.callback_metrics["last loss"]
+accuracy = trainer.test(classifier, test_loader, verbose=False)[0]["test accuracy"]  # [test]
+print(f"test accuracy {accuracy:.2%}, last loss {last_loss:.6f}")

@@ -1,0 +1,104 @@
+"""The generated parts of README.md: python -m shared.compare.readme
+
+What follows from the source is always written anew. What was measured comes from the newest runs
+below runs/, and stays as it is where there are none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+from shared.compare.lines import ROOT, files
+from shared.results import RUNS, SIDES, print_summary, write_atomically
+
+README = ROOT / "README.md"
+
+
+def block(name: str, text: str) -> tuple[re.Pattern[str], int]:
+    """The pattern of a generated block, and how often it occurs in the text."""
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.S)
+    return pattern, len(pattern.findall(text))
+
+
+def generate(text: str, blocks: dict[str, str]) -> str:
+    """Put each block's content between its two marks.
+
+    Raises:
+        ValueError: a block is missing, or stands there twice.
+    """
+    for name, content in blocks.items():
+        pattern, count = block(name, text)
+        if count != 1:
+            raise ValueError(f"README.md: {count} blocks {name}; expected one")
+        text = pattern.sub(lambda match, c=content: match[1] + c + match[2], text)
+    return text
+
+
+def from_source() -> dict[str, str]:
+    """The blocks that follow from the code alone."""
+    rows = files()
+    table = ["| file | raw_pytorch | lightning | |", "| --- | ---: | ---: | --- |"]
+    for name, raw, lightning, replaced_by in rows:
+        shown = "–" if lightning is None else lightning
+        table.append(f"| `{name}` | {raw} | {shown} | {f'`{replaced_by}`' if replaced_by else ''} |")
+    raw_total = sum(raw for _, raw, _, _ in rows[1:])
+    lightning_total = sum(lightning or 0 for _, _, lightning, _ in rows[1:])
+    table.append(f"| all but `minimal.py` | {raw_total} | {lightning_total} | |")
+    return {"files": "\n".join(table)}
+
+
+def measured() -> dict[str, str]:
+    """The blocks that come from runs, as far as there are any."""
+    blocks = {}
+    summaries = [newest_summary(side) for side in SIDES]
+    if all(summaries):
+        text = "```text\n"
+        for side, summary in zip(("raw", "lightning"), summaries, strict=True):
+            text += f"$ make {side}\n{closing_lines(summary)}"
+        blocks["output"] = text + "```"
+    table = [
+        "| dataset | epochs | side | test accuracy, mean of five seeds | least | training |",
+        "| --- | ---: | --- | ---: | ---: | ---: |",
+    ]
+    paths = [RUNS / "accuracy" / f"{name}.json" for name in ("digits", "mnist")]
+    if all(path.is_file() for path in paths):
+        for path in paths:
+            result = json.loads(path.read_text())
+            for side in SIDES:
+                runs = [run for run in result["runs"] if run["implementation"] == side]
+                accuracies = [run["test_accuracy"] for run in runs]
+                seconds = statistics.median(run["fit_seconds"] for run in runs)
+                table.append(
+                    f"| {result['dataset']} | {result['epochs']} | {side} "
+                    f"| {statistics.mean(accuracies):.2%} | {min(accuracies):.2%} | {seconds:.1f} s |"
+                )
+        blocks["accuracy"] = "\n".join(table)
+    return blocks
+
+
+def newest_summary(side: str) -> dict[str, Any] | None:
+    paths = list((RUNS / side / "digits").glob("version_*/summary.json"))
+    if not paths:
+        return None
+    return json.loads(max(paths, key=lambda path: path.stat().st_mtime).read_text())
+
+
+def closing_lines(summary: dict[str, Any]) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        print_summary(summary)
+    return out.getvalue()
+
+
+def main() -> None:
+    write_atomically(README, generate(README.read_text(), {**from_source(), **measured()}))
+
+
+if __name__ == "__main__":
+    main()

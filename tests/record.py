@@ -1,0 +1,93 @@
+"""What a run computed, step by step, recorded from outside: neither side is touched for it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from shared.config import Config
+from shared.results import fingerprint, read_checkpoint
+
+SIDES = ("raw_pytorch", "lightning")
+
+
+@dataclass
+class Record:
+    """Losses are the tensors themselves, as the loss function returned them."""
+
+    train_losses: list[torch.Tensor] = field(default_factory=list)
+    eval_losses: list[torch.Tensor] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+    gradients: list[str] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def checkpoint(self, name: str) -> dict[str, Any]:
+        return read_checkpoint(Path(self.summary["run_dir"]) / "checkpoints" / f"{name}.ckpt")
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[Record]:
+    """Record every call of F.cross_entropy and every optimizer step of this process."""
+    record = Record()
+    cross_entropy = F.cross_entropy
+
+    def recorded_cross_entropy(*args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = cross_entropy(*args, **kwargs)
+        losses = record.train_losses if torch.is_grad_enabled() else record.eval_losses
+        losses.append(loss.detach().clone())
+        return loss
+
+    # The hook after the step and not the one before: in Lightning backward runs inside the step.
+    def after_step(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        record.learning_rates.append(optimizer.param_groups[0]["lr"])
+        record.weights.append(fingerprint({str(i): p for i, p in enumerate(parameters)}))
+        gradients = {str(i): p.grad for i, p in enumerate(parameters) if p.grad is not None}
+        record.gradients.append(fingerprint(gradients))
+
+    handle = register_optimizer_step_post_hook(after_step)
+    F.cross_entropy = recorded_cross_entropy
+    try:
+        yield record
+    finally:
+        F.cross_entropy = cross_entropy
+        handle.remove()
+
+
+def record_fit(side: str, config: Config) -> Record:
+    with recording() as record:
+        record.summary = importlib.import_module(f"{side}.train").fit(config)
+    return record
+
+
+def assert_equal_runs(raw: Record, lightning: Record) -> None:
+    """Equal to the bit, in the order of causes, so that the first difference is the one reported."""
+    assert raw.train_losses, "nothing was recorded"
+    assert first_difference(raw.train_losses, lightning.train_losses) is None
+    assert first_difference(raw.gradients, lightning.gradients) is None
+    assert first_difference(raw.learning_rates, lightning.learning_rates) is None
+    assert first_difference(raw.weights, lightning.weights) is None
+    assert raw.summary["weights_sha256"] == lightning.summary["weights_sha256"]
+    assert raw.summary["best_weights_sha256"] == lightning.summary["best_weights_sha256"]
+    for name in (
+        "epochs", "global_step", "best_epoch", "parameters", "train_images", "precision",
+        "val_loss", "val_accuracy", "test_loss", "test_accuracy",
+    ):  # fmt: skip
+        assert raw.summary[name] == lightning.summary[name], name
+
+
+def first_difference(ours: list, theirs: list) -> str | None:
+    """Where two lists differ first, in words; None where they are equal to the bit."""
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=False)):
+        if not (torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b):
+            return f"step {i}: {a} and {b}"
+    return None if len(ours) == len(theirs) else f"{len(ours)} and {len(theirs)} entries"

@@ -1,0 +1,151 @@
+"""The proof is worth what it notices: each classic mistake, made on purpose in a copy of the raw
+side, has to show as a difference."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from record import Record, assert_equal_runs, first_difference, record_fit, recording
+
+import raw_pytorch
+from shared.config import Config
+
+RAW = Path(raw_pytorch.__file__).parent
+
+# The mistake, and for each file of the raw side the text that is replaced and what takes its place.
+MISTAKES: dict[str, dict[str, list[tuple[str, str]]]] = {
+    "zero_grad forgotten": {"train.py": [("optimizer.zero_grad()", "pass")]},
+    "schedule stepped once an epoch": {
+        "train.py": [
+            ("            scheduler.step()  # [schedule] once per optimizer step\n", ""),
+            ("        # [validate]\n", "        scheduler.step()\n"),
+        ]
+    },
+    "schedule forgotten": {"train.py": [("scheduler.step()", "pass")]},
+    "sampler without set_epoch": {"train.py": [("train_loader.sampler.set_epoch(epoch)", "pass")]},
+    "shuffled from the global generator": {
+        "train.py": [
+            (
+                "train_loader.sampler.set_epoch(epoch)",
+                "train_loader.sampler.seed = int(torch.randint(1000, ()))",
+            )
+        ]
+    },
+    "dropout masks from the global generator": {
+        "train.py": [("torch.manual_seed(epoch_seed(config.seed, epoch))", "pass")]
+    },
+    "eval() forgotten": {"evaluate.py": [("module.eval()", "pass")]},
+    "train() forgotten after validation": {
+        "evaluate.py": [("module.train()", "pass")],
+        "train.py": [("module.train()", "pass")],
+    },
+    "no_grad forgotten": {"evaluate.py": [("torch.no_grad()", "torch.enable_grad()")]},
+    "seeded after the model": {
+        "train.py": [
+            ("    torch.manual_seed(config.seed)\n", ""),
+            ("    module.to(device)", "    torch.manual_seed(config.seed)\n    module.to(device)"),
+        ]
+    },
+    "mean over unequal batches": {"module.py": [(", weight=len(labels)", "", 2)]},
+    "metrics not reset": {"evaluate.py": [("metric.reset()", "pass")]},
+    "softmax before the loss": {
+        "module.py": [("loss = F.cross_entropy(logits,", "loss = F.cross_entropy(logits.softmax(1),")]
+    },
+    "loss summed over the batch": {
+        "module.py": [("loss = F.cross_entropy(logits, labels", 'loss = F.cross_entropy(logits, labels, reduction="sum"')]
+    },
+    "backward before zero_grad": {
+        "train.py": [
+            ("optimizer.zero_grad()\n            loss.backward()", "loss.backward()\n            optimizer.zero_grad()")
+        ]
+    },
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def made(mistake: dict[str, list[tuple]]) -> Iterator[None]:
+    """Put changed copies of raw side files in the place of the real ones.
+
+    Raises:
+        AssertionError: the text to replace is not there (as often as it should be), so that a test
+            cannot go on passing after the code under it has moved on.
+    """
+    before = {name: sys.modules.get(f"raw_pytorch.{name[:-3]}") for name in mistake}
+    # The files that import a changed one have to be read anew, too.
+    readers = [name for name in ("train.py",) if name not in mistake]
+    before.update({name: sys.modules.get(f"raw_pytorch.{name[:-3]}") for name in readers})
+    try:
+        for name in [*mistake, *readers]:
+            source = (RAW / name).read_text()
+            for old, new, *times in mistake.get(name, []):
+                assert source.count(old) == (times[0] if times else 1), (name, old)
+                source = source.replace(old, new)
+            full_name = f"raw_pytorch.{name[:-3]}"
+            module = importlib.util.module_from_spec(importlib.util.find_spec(full_name))
+            sys.modules[full_name] = module
+            setattr(raw_pytorch, name[:-3], module)
+            exec(compile(source, str(RAW / name), "exec"), module.__dict__)
+        yield
+    finally:
+        for name, module in before.items():
+            sys.modules.pop(f"raw_pytorch.{name[:-3]}", None)
+            if module is not None:
+                sys.modules[f"raw_pytorch.{name[:-3]}"] = module
+                setattr(raw_pytorch, name[:-3], module)
+
+
+def config(run_dir: Path, **options: Any) -> Config:
+    recipe = {"max_epochs": 3, "dropout": 0.2, "batch_size": 128, **options}
+    return Config(run_dir=str(run_dir), accelerator="cpu", **recipe)
+
+
+@pytest.fixture(scope="module")
+def lightning(tmp_path_factory) -> Record:
+    return record_fit("lightning", config(tmp_path_factory.mktemp("lightning")))
+
+
+def compare(raw: Record, lightning: Record) -> None:
+    assert_equal_runs(raw, lightning)
+    # The two validation batches of Lightning's sanity check come first.
+    assert first_difference(raw.eval_losses, lightning.eval_losses[2:]) is None
+
+
+def record_raw(run_dir: Path, **options: Any) -> Record:
+    with recording() as record:
+        record.summary = importlib.import_module("raw_pytorch.train").fit(config(run_dir, **options))
+    return record
+
+
+def test_without_a_mistake_there_is_no_difference(lightning, tmp_path):
+    with made({"evaluate.py": [], "module.py": [], "train.py": []}):
+        compare(record_raw(tmp_path), lightning)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_noticed(name, lightning, tmp_path):
+    with made(MISTAKES[name]):
+        raw = record_raw(tmp_path)
+    with pytest.raises(AssertionError):
+        compare(raw, lightning)
+
+
+def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
+    mistake = {"train.py": [('best_path = run_dir / "checkpoints" / "best.ckpt"', 'best_path = run_dir / "checkpoints" / "last.ckpt"')]}  # fmt: skip
+    for seed in range(10):
+        options = dict(max_epochs=10, batch_size=32, seed=seed)
+        right = record_raw(tmp_path / f"right{seed}", **options)
+        # In most runs some epoch before the last is the best; only there the mistake can be seen.
+        if right.summary["best_epoch"] < 9:
+            break
+    with made(mistake):
+        wrong = record_raw(tmp_path / "wrong", **options)
+    assert first_difference(right.weights, wrong.weights) is None
+    with pytest.raises(AssertionError):
+        assert_equal_runs(wrong, right)

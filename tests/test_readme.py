@@ -1,0 +1,108 @@
+"""The README says what is so: generated parts are up to date, and what it names is there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from record import SIDES
+
+from shared.compare import readme
+from shared.results import RUNS, print_summary
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def content(name: str) -> str:
+    match = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.S)
+    assert match, f"the README has no block {name}"
+    return match[1]
+
+
+@pytest.mark.parametrize("name", readme.from_source())
+def test_generated_tables_are_up_to_date(name):
+    message = "out of date: make readme writes it anew"
+    assert content(name) == readme.from_source()[name], message
+
+
+def test_the_shown_runs_ended_with_the_same_weights_and_the_promised_accuracy():
+    shown = content("output")
+    for word in ("weights", "best weights"):
+        fingerprints = re.findall(rf"^{word} +([0-9a-f]{{64}})$", shown, re.M)
+        assert len(fingerprints) == 2
+        assert len(set(fingerprints)) == 1
+    accuracies = [float(a) for a in re.findall(r"^test +accuracy ([\d.]+)%", shown, re.M)]
+    assert len(accuracies) == 2
+    assert min(accuracies) >= 99
+
+
+def test_the_shown_runs_look_like_real_ones(fit, capsys):
+    summaries = [fit(side, run_dir=side) for side in SIDES]
+    capsys.readouterr()
+    for summary in summaries:
+        print_summary(summary)
+    real = capsys.readouterr().out.splitlines()
+    shown = [line for line in content("output").splitlines() if line[0] not in "`$"]
+
+    # Numbers and names differ from run to run; everything else is what the program prints.
+    def form(line: str) -> str:
+        return re.sub(r"[0-9a-f]{64}|[\d.,]+%?", "#", line)
+
+    keep = slice(0, -1)  # the run folder is elsewhere
+    assert len(real) == len(shown) == 16
+    assert [form(line) for line in real[:8][keep]] == [form(line) for line in shown[:8][keep]]
+    assert [form(line) for line in real[8:][keep]] == [form(line) for line in shown[8:][keep]]
+
+
+def test_the_accuracy_table_reaches_what_the_design_promises():
+    rows = [line.split("|")[1:-1] for line in content("accuracy").splitlines()[2:]]
+    assert len(rows) == 4
+    for row in rows:
+        assert float(row[3].strip().rstrip("%")) >= 99.0
+
+
+def test_make_targets_and_programs_that_it_names_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.M))
+    assert len(targets) >= 7
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+    programs = set(re.findall(r"python -m ((?:raw_pytorch|lightning|shared)[\w.]*)", README))
+    assert len(programs) >= 4
+    for program in programs:
+        assert (ROOT / (program.replace(".", "/") + ".py")).is_file(), program
+
+
+def test_files_and_tests_that_it_names_exist():
+    for name in set(re.findall(r"`((?:raw_pytorch|lightning|shared|tests)/[\w./]+\.py)`", README)):
+        assert (ROOT / name).is_file(), name
+
+
+def test_it_is_shorter_than_200_lines():
+    assert len(README.splitlines()) < 200
+
+
+def test_a_missing_block_is_an_error():
+    with pytest.raises(ValueError, match="0 blocks"):
+        readme.generate("nothing here", {"output": "text"})
+
+
+def test_measured_blocks_stay_where_nothing_was_measured():
+    assert not (RUNS / "accuracy").exists()
+    assert readme.measured() == {}
+
+
+def test_the_accuracy_table_comes_from_a_file_of_runs():
+    runs = [
+        {"implementation": side, "test_accuracy": 0.99 + seed / 1000, "fit_seconds": 2.0}
+        for seed in range(5)
+        for side in SIDES
+    ]
+    (RUNS / "accuracy").mkdir(parents=True)
+    for name in ("digits", "mnist"):
+        result = {"dataset": name, "epochs": 1, "runs": runs}
+        (RUNS / "accuracy" / f"{name}.json").write_text(json.dumps(result))
+    assert "| mnist | 1 | lightning | 99.20% | 99.00% | 2.0 s |" in readme.measured()["accuracy"]
