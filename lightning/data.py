@@ -26,7 +26,7 @@ class ImageData(pl.LightningDataModule):
         if not hasattr(self, "splits"):
             self.splits = data.load(self.hparams.dataset, self.hparams.data_dir)
 
-    def steps_per_epoch(self) -> int:
+    def batches(self) -> int:
         return len(self.train_dataloader())
 
     def train_dataloader(self) -> DataLoader:

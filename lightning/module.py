@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
@@ -9,7 +12,8 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from shared.model import ConvNet, epoch_seed, make_optimizer, make_scheduler
+from shared.model import ConvNet, make_optimizer, make_scheduler
+from shared.seeds import epoch_seed, generator_state, restore_generators, restore_metric
 
 
 class ImageClassifier(pl.LightningModule):
@@ -17,11 +21,18 @@ class ImageClassifier(pl.LightningModule):
     int64 [B]."""
 
     def __init__(
-        self, lr: float, weight_decay: float, dropout: float, max_epochs: int, seed: int
+        self,
+        lr: float,
+        weight_decay: float,
+        dropout: float,
+        max_epochs: int,
+        accumulate_grad_batches: int,
+        seed: int,
     ) -> None:
         super().__init__()
         # [checkpoint] As plain values: a dataclass in here could not be loaded with weights_only.
         self.save_hyperparameters()
+        self.saved: dict[str, Any] | None = None
         self.net = ConvNet(dropout)
         # validate_args would look at every value, and so wait for the device at every batch.
         accuracy = dict(num_classes=10, average="micro", validate_args=False)
@@ -33,8 +44,23 @@ class ImageClassifier(pl.LightningModule):
         return self.net(images)
 
     def on_train_epoch_start(self) -> None:
-        # [seed] Lightning saves no generator state; masks that follow from the epoch need none.
+        # [seed] Dropout masks that follow from the epoch are the same in a resumed run.
         torch.manual_seed(epoch_seed(self.hparams.seed, self.current_epoch))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # [resume] What Lightning's checkpoint lacks, and a run stopped within an epoch needs.
+        checkpoint["generators"] = generator_state(self.device)
+        checkpoint["train_accuracy"] = self.train_accuracy.metric_state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.saved = checkpoint
+
+    def on_train_start(self) -> None:
+        # [resume] Only now: what comes between loading and here may draw from the generators.
+        if self.saved is not None:
+            restore_generators(self.saved["generators"], self.device)
+            restore_metric(self.train_accuracy, self.saved["train_accuracy"])
+            self.saved = None
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -70,7 +96,9 @@ class ImageClassifier(pl.LightningModule):
         optimizer = make_optimizer(self, self.hparams.lr, self.hparams.weight_decay)
         # [schedule] Not trainer.estimated_stepping_batches: it makes the loader's iterator too
         # early, and a resumed loader forgets its place (Lightning-AI/pytorch-lightning#20550).
-        total_steps = self.trainer.datamodule.steps_per_epoch() * self.hparams.max_epochs
+        batches = self.trainer.datamodule.batches()
+        steps = math.ceil(batches / self.hparams.accumulate_grad_batches)
+        total_steps = steps * self.hparams.max_epochs
         scheduler = make_scheduler(optimizer, self.hparams.lr, total_steps)
         # [schedule] Without "step" it would move once an epoch. The name is the tag in TensorBoard.
         schedule = {"scheduler": scheduler, "interval": "step", "name": "lr"}

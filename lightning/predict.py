@@ -33,9 +33,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     ckpt_path = results.find_checkpoint("lightning", config)
     results.check_checkpoint(ckpt_path, config, resume=False)
     module = ImageClassifier.load_from_checkpoint(ckpt_path, weights_only=True)
-    data = ImageData(
-        config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers
-    )
+    data = ImageData(**config.data_hparams())
     trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
     if images:
         data = pictures.make_loader(config.dataset, images, config.batch_size)

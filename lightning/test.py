@@ -26,9 +26,7 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
     options = trainer_options(config)
     ckpt_path = results.find_checkpoint("lightning", config)
     results.check_checkpoint(ckpt_path, config, resume=False)
-    data = ImageData(
-        config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers
-    )
+    data = ImageData(**config.data_hparams())
     module = ImageClassifier.load_from_checkpoint(ckpt_path, weights_only=True)
     trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
     # [test] The device, eval mode, no gradients, and the averages over the split.

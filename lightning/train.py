@@ -20,11 +20,12 @@ def fit(config: Config) -> dict[str, Any]:
         The content of `summary.json`.
     """
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+    from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
     from pytorch_lightning.loggers import TensorBoardLogger
 
     from lightning.data import ImageData
     from lightning.module import ImageClassifier
+    from shared.interrupt import Interrupt
 
     ckpt_path = None
     if config.ckpt_path is not None:
@@ -34,61 +35,95 @@ def fit(config: Config) -> dict[str, Any]:
     run_dir = results.create_run_dir("lightning", config)
     pl.seed_everything(config.seed, verbose=False)  # [seed] random, numpy and torch at once
 
-    data = ImageData(
-        config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers
-    )
-    module = ImageClassifier(
-        config.lr, config.weight_decay, config.dropout, config.max_epochs, config.seed
-    )
+    data = ImageData(**config.data_hparams())
+    module = ImageClassifier(**config.module_hparams())
 
-    # [checkpoint] Two callbacks: save_last=True beside a monitored one would write last.ckpt only
-    # when best.ckpt is written.
+    # [checkpoint] A callback for each: save_last=True beside a monitored one would write last.ckpt
+    # only when best.ckpt is written.
+    interrupt = Interrupt("lightning", run_dir)
     where = dict(dirpath=run_dir / "checkpoints", enable_version_counter=False)
-    best = ModelCheckpoint(monitor="val/loss", filename="best", **where)
-    last = ModelCheckpoint(filename="last", **where)
-    options["callbacks"] += [best, last, LearningRateMonitor("step")]
+    callbacks = [
+        LearningRateMonitor("step"),
+        stop_on_signal(interrupt, where["dirpath"] / "last.ckpt"),
+        ModelCheckpoint(monitor="val/loss", filename="best", **where),
+        ModelCheckpoint(filename="last", **where),
+    ]
+    if config.checkpoint_every_n_steps is not None:
+        callbacks.append(save_between(config.checkpoint_every_n_steps, where))
+    if config.early_stopping_patience is not None:
+        # [early-stop] Its counter is saved in the checkpoint, too.
+        callbacks.append(EarlyStopping("val/loss", patience=config.early_stopping_patience))
+    options["callbacks"] += callbacks
     trainer = pl.Trainer(
         **options,
         max_epochs=config.max_epochs,
+        accumulate_grad_batches=config.accumulate_grad_batches,  # [accumulate]
+        gradient_clip_val=config.gradient_clip_val,  # [clip]
         logger=TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),  # [log]
         log_every_n_steps=config.log_every_n_steps,
+        fast_dev_run=config.fast_dev_run,
     )
     started = time.perf_counter()
     # [train] [validate] The loop. Moving batches, train() and eval(), zero_grad, backward, step,
     # the schedule, validation after each epoch, resuming: all of it happens in here.
     trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     fit_seconds = time.perf_counter() - started
-    weights = results.fingerprint(module.state_dict())
+    interrupt.finish()
     epochs, global_step = trainer.current_epoch, trainer.global_step
     validated = dict(trainer.callback_metrics)
     if "val/loss" not in validated:  # [resume] of a run that was stopped after its last epoch
         validated = trainer.validate(module, data, verbose=False)[0]
 
     # [test] The weights of the best epoch, not those of the last.
-    best_path = run_dir / "checkpoints" / "best.ckpt"
+    best_path = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"
     tested = trainer.test(module, data, ckpt_path=best_path, weights_only=True, verbose=False)[0]
     return results.write_summary(
-        "lightning",
-        run_dir,
-        config,
-        device=str(trainer.strategy.root_device),
-        world_size=trainer.world_size,
-        epochs=epochs,
-        global_step=global_step,
-        parameters=sum(p.numel() for p in module.parameters()),
-        train_images=len(data.splits["train"]),
-        validated=validated,
-        tested=tested,
-        fit_seconds=fit_seconds,
-        weights_sha256=weights,
-    )
+        "lightning", run_dir, config, module, len(data.splits["train"]),
+        device=trainer.strategy.root_device, world_size=trainer.world_size, epochs=epochs, global_step=global_step,
+        validated=validated, tested=tested, fit_seconds=fit_seconds,
+    )  # fmt: skip
+
+
+def save_between(every_n_steps: int, where: dict[str, Any]) -> Any:
+    """[checkpoint] last.ckpt within an epoch. Its end is left to the callback that saves there: a
+    run that is killed between the two would resume past the validation."""
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    class WithinEpoch(ModelCheckpoint):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            if not trainer.is_last_batch:
+                super().on_train_batch_end(trainer, *args)
+
+    return WithinEpoch(filename="last", every_n_train_steps=every_n_steps, **where)
+
+
+def stop_on_signal(interrupt: Any, last: Any) -> Any:
+    """[checkpoint] After a signal, save and leave between two optimizer steps."""
+    from pytorch_lightning.callbacks import Callback
+
+    class StopOnSignal(Callback):
+        def on_train_start(self, trainer: Any, *_: Any) -> None:
+            # The Trainer has set its own handlers before: it would stop in the middle of a window
+            # of accumulated gradients, and save nothing.
+            interrupt.defer()
+
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            between = not trainer.fit_loop.epoch_loop._should_accumulate()
+            if interrupt.received and between and not trainer.is_last_batch:
+                trainer.save_checkpoint(last, weights_only=False)
+                interrupt.check()
+
+        def on_train_epoch_start(self, *_: Any) -> None:
+            interrupt.check()  # for a signal during validation: last.ckpt was written after it
+
+    return StopOnSignal()
 
 
 def trainer_options(config: Config) -> dict[str, Any]:
     """What train, test and predict all tell their Trainer: where to run, and what to show.
 
     Raises:
-        UsageError: this machine lacks the accelerator.
+        UsageError: this machine lacks the accelerator, or it the precision.
     """
     from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
     from pytorch_lightning.callbacks import TQDMProgressBar
@@ -106,10 +141,15 @@ def trainer_options(config: Config) -> dict[str, Any]:
         raise UsageError(
             f"--accelerator: {config.accelerator} is not available on this machine; use auto or cpu"
         )
+    on_cuda = config.accelerator in ("auto", "cuda") and CUDAAccelerator.is_available()
+    if config.precision == "16-mixed" and not on_cuda:
+        # Lightning would warn, and take bf16-mixed.
+        raise UsageError("--precision: 16-mixed needs a CUDA GPU; use bf16-mixed or 32-true")
     show = config.progress_bar and sys.stdout.isatty()
     return {
         "accelerator": config.accelerator,  # [device]
         "devices": 1,
+        "precision": config.precision,  # [precision] autocast and, for 16-mixed, the loss scaler
         # [seed] Bit for bit the same on CUDA too, where the fastest algorithms are not.
         "deterministic": True,
         "callbacks": [ProgressBar(refresh_rate=10)] if show else [],

@@ -12,40 +12,42 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from raw_pytorch.data import ImageData
+from raw_pytorch.early_stopping import EarlyStopping
 from shared.data import ResumableLoader
 from shared.results import DATA_HPARAMS, MODULE_HPARAMS, write_atomically
+from shared.seeds import generator_state, restore_generators, restore_metric
 
 
 def state(
-    module: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    data: ImageData,
-    train_loader: ResumableLoader,
-    epoch: int,
-    global_step: int,
-    best_loss: float,
-    run_dir: Path,
+    parts: dict[str, Any], epoch: int, global_step: int, best_loss: float, run_dir: Path
 ) -> dict[str, Any]:
-    """Everything a run needs to go on, at the end of an epoch, after validation."""
-    return {
+    """Everything a run needs to go on, between two optimizer steps or after a validation.
+
+    Args:
+        parts: the objects of the loop that have a state of their own, by name.
+        epoch: the epoch that runs, or has just ended.
+    """
+    module, train_loader = parts["module"], parts["train_loader"]
+    saved = {
         "epoch": epoch,
         "global_step": global_step,
         # The version whose format this is: Lightning migrates checkpoints of older ones.
         "pytorch-lightning_version": "2.6.6",
         "state_dict": module.state_dict(),
-        "optimizer_states": [optimizer.state_dict()],
-        "lr_schedulers": [scheduler.state_dict()],
+        "optimizer_states": [parts["optimizer"].state_dict()],
+        "lr_schedulers": [parts["scheduler"].state_dict()],
         MODULE_HPARAMS: module.hparams,
-        DATA_HPARAMS: data.hparams,
-        "loops": _loops(epoch, global_step, train_loader),
-        "callbacks": _callbacks(best_loss, run_dir / "checkpoints"),
+        DATA_HPARAMS: parts["data"].hparams,
+        "loops": _loops(epoch, global_step, train_loader, module.hparams),
+        "callbacks": _callbacks(best_loss, run_dir / "checkpoints", parts["early_stopping"]),
+        # What Lightning's own checkpoint lacks, and a run stopped within an epoch needs.
+        "generators": generator_state(parts["data"].device),
+        "train_accuracy": module.train_accuracy.metric_state,
     }
+    if scaler := parts["precision"].state_dict():
+        saved["MixedPrecision"] = scaler
+    return saved
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -55,54 +57,56 @@ def save(state: dict[str, Any], path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def restore(
-    saved: dict[str, Any],
-    module: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    train_loader: ResumableLoader,
-    run_dir: Path,
-) -> tuple[int, int, float]:
+def restore(saved: dict[str, Any], parts: dict[str, Any], run_dir: Path) -> tuple[int, int, float]:
     """Put a checkpoint of either side back.
 
     Returns:
         The epoch to go on with, the optimizer steps done, and the best validation loss so far. The
         last is infinite in a new run folder, as with Lightning: there is no best.ckpt in it yet.
     """
-    module.load_state_dict(saved["state_dict"])
-    optimizer.load_state_dict(saved["optimizer_states"][0])
-    scheduler.load_state_dict(saved["lr_schedulers"][0])
+    device = parts["data"].device
+    parts["module"].load_state_dict(saved["state_dict"])
+    parts["optimizer"].load_state_dict(saved["optimizer_states"][0])
+    parts["scheduler"].load_state_dict(saved["lr_schedulers"][0])
+    parts["precision"].load_state_dict(saved.get("MixedPrecision", {}))
+    if STOPPING_KEY in saved["callbacks"]:
+        parts["early_stopping"].load_state_dict(saved["callbacks"][STOPPING_KEY])
     place = saved["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
-    train_loader.load_state_dict(place)
+    parts["train_loader"].load_state_dict(place)
+    if place["batch_idx"] > 0:  # at the start of an epoch, both begin anew
+        restore_metric(parts["module"].train_accuracy, saved["train_accuracy"])
+        restore_generators(saved["generators"], device)
     best = saved["callbacks"][BEST_KEY]
     same_folder = best["dirpath"] == str((run_dir / "checkpoints").resolve())
-    best_loss = float(best["best_model_score"]) if same_folder else math.inf
-    return place["epoch"], saved["global_step"], best_loss
+    score = best["best_model_score"] if same_folder else None
+    return place["epoch"], saved["global_step"], math.inf if score is None else float(score)
 
 
-# Lightning's names of the states of its two ModelCheckpoint callbacks (`state_key`).
+# Lightning's names of the states of its callbacks (`state_key`).
 _KEY = (
     "ModelCheckpoint{{'monitor': {}, 'mode': 'min', 'every_n_train_steps': 0, "
     "'every_n_epochs': 1, 'train_time_interval': None}}"
 )
 BEST_KEY, LAST_KEY = _KEY.format("'val/loss'"), _KEY.format("None")
+STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
 
 
-def _callbacks(best_loss: float, folder: Path) -> dict[str, Any]:
+def _callbacks(best_loss: float, folder: Path, stopping: EarlyStopping) -> dict[str, Any]:
     folder = folder.resolve()
     best, last = str(folder / "best.ckpt"), str(folder / "last.ckpt")
-    score = torch.tensor(best_loss)
+    has_best = math.isfinite(best_loss)
+    score = torch.tensor(best_loss) if has_best else None
     common = {"dirpath": str(folder), "last_model_path": ""}
-    return {
+    callbacks = {
         BEST_KEY: {
             **common,
             "monitor": "val/loss",
             "best_model_score": score,
-            "best_model_path": best,
+            "best_model_path": best if has_best else "",
             "current_score": score,
-            "best_k_models": {best: score},
-            "kth_best_model_path": best,
-            "kth_value": score,
+            "best_k_models": {best: score} if has_best else {},
+            "kth_best_model_path": best if has_best else "",
+            "kth_value": torch.tensor(best_loss),
         },
         LAST_KEY: {
             **common,
@@ -115,46 +119,72 @@ def _callbacks(best_loss: float, folder: Path) -> dict[str, Any]:
             "kth_value": torch.tensor(math.inf),
         },
     }
+    if stopping.patience is not None:
+        callbacks[STOPPING_KEY] = {
+            "wait_count": stopping.wait_count,
+            "best_score": torch.tensor(stopping.best_score),
+            "patience": stopping.patience,
+            "stopped_epoch": 0,
+            "stopping_reason": 0,
+            "stopping_reason_message": None,
+        }
+    return callbacks
 
 
-def _loops(epoch: int, global_step: int, train_loader: ResumableLoader) -> dict[str, Any]:
-    """Lightning's progress counters as it writes them at the end of an epoch: all that was begun is
-    done, except that this epoch counts as processed and not yet as completed."""
-    batches = len(train_loader)
-    all_batches = batches * (epoch + 1)
-    steps = global_step // (epoch + 1)
-    names = ("ready", "started", "processed", "completed")
+def _loops(
+    epoch: int, global_step: int, train_loader: ResumableLoader, hparams: dict[str, Any]
+) -> dict[str, Any]:
+    """Lightning's progress counters, as it writes them at the same moment.
 
-    def counts(current: int, total: int, names: tuple[str, ...] = names) -> dict[str, Any]:
+    At the end of an epoch, all that was begun is done, except that the epoch counts as processed
+    and not yet as completed. Within an epoch, a checkpoint is written by a callback at the end of a
+    batch, before the Trainer counts that batch as completed.
+    """
+    batches = train_loader.batch_idx
+    steps = math.ceil(batches / hparams["accumulate_grad_batches"])
+    before = epoch * len(train_loader)
+    within = batches < len(train_loader)
+
+    def counts(current: int, total: int, names: str) -> dict[str, Any]:
         return {
-            "current": dict.fromkeys(names, current),
-            "total": dict.fromkeys(names, total),
+            "current": dict.fromkeys(names.split(), current),
+            "total": dict.fromkeys(names.split(), total),
         }
 
+    everything = "ready started processed completed"
+    batch_progress = counts(batches, before + batches, everything)
+    epoch_progress = counts(epoch + 1, epoch + 1, everything)
+    for key in ("current", "total"):
+        batch_progress[key]["completed"] -= within
+        epoch_progress[key]["processed"] -= within
+        epoch_progress[key]["completed"] = epoch
+    step_progress = counts(steps, global_step, "ready completed")
     optimizer = {
-        "step": counts(steps, global_step, ("ready", "completed")),
-        "zero_grad": counts(steps, global_step, ("ready", "started", "completed")),
+        "step": step_progress,
+        "zero_grad": counts(steps, global_step, "ready started completed"),
     }
-    epochs = counts(epoch + 1, epoch + 1)
-    epochs["current"]["completed"] = epochs["total"]["completed"] = epoch
-    idle = {"state_dict": {}, "batch_progress": {**counts(0, 0), "is_last_batch": False}}
+    idle = {
+        "state_dict": {},
+        "batch_progress": {**counts(0, 0, everything), "is_last_batch": False},
+    }
     return {
         "fit_loop": {
             "state_dict": {"combined_loader": [train_loader.state_dict()]},
-            "epoch_progress": epochs,
-            "epoch_loop.state_dict": {"_batches_that_stepped": global_step},
-            "epoch_loop.batch_progress": {**counts(batches, all_batches), "is_last_batch": True},
-            "epoch_loop.scheduler_progress": counts(steps, global_step, ("ready", "completed")),
+            "epoch_progress": epoch_progress,
+            "epoch_loop.state_dict": {"_batches_that_stepped": global_step - within},
+            "epoch_loop.batch_progress": {**batch_progress, "is_last_batch": not within},
+            "epoch_loop.scheduler_progress": step_progress,
             "epoch_loop.automatic_optimization.state_dict": {},
             "epoch_loop.automatic_optimization.optim_progress": {"optimizer": optimizer},
             "epoch_loop.manual_optimization.state_dict": {},
-            "epoch_loop.manual_optimization.optim_step_progress": counts(
-                0, 0, ("ready", "completed")
-            ),
+            "epoch_loop.manual_optimization.optim_step_progress": counts(0, 0, "ready completed"),
             "epoch_loop.val_loop.state_dict": {},
-            "epoch_loop.val_loop.batch_progress": {**counts(0, 0), "is_last_batch": True},
+            "epoch_loop.val_loop.batch_progress": {
+                **counts(0, 0, everything),
+                "is_last_batch": True,
+            },
         },
         "validate_loop": idle,
         "test_loop": idle,
-        "predict_loop": {"state_dict": {}, "batch_progress": counts(0, 0)},
+        "predict_loop": {"state_dict": {}, "batch_progress": counts(0, 0, everything)},
     }

@@ -5,38 +5,61 @@ Lightning: trainer.fit validates after each epoch, trainer.test(...), and self.l
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
 from raw_pytorch.devices import move
+from raw_pytorch.module import ImageClassifier
+from raw_pytorch.precision import Precision
+
+Batches = Iterable[tuple[Tensor, Tensor]]
 
 
-def evaluate(
-    module: nn.Module,
+def validate(
+    module: ImageClassifier,
+    loader: Batches,
+    device: torch.device,
+    precision: Precision,
+    limit: int | None = None,
+) -> dict[str, float]:
+    """Validate on at most `limit` batches, and give `val/loss` and `val/accuracy`."""
+    metrics = {"val/loss": module.val_loss, "val/accuracy": module.val_accuracy}
+    return _evaluate(module, module.validation_step, loader, metrics, device, precision, limit)
+
+
+def test(
+    module: ImageClassifier,
+    loader: Batches,
+    device: torch.device,
+    precision: Precision,
+    limit: int | None = None,
+) -> dict[str, float]:
+    """Test on at most `limit` batches, and give `test/loss` and `test/accuracy`."""
+    metrics = {"test/loss": module.test_loss, "test/accuracy": module.test_accuracy}
+    return _evaluate(module, module.test_step, loader, metrics, device, precision, limit)
+
+
+def _evaluate(
+    module: ImageClassifier,
     step: Callable[[tuple[Tensor, Tensor], int], None],
-    loader: Iterable[tuple[Tensor, Tensor]],
+    loader: Batches,
     metrics: dict[str, Metric],
     device: torch.device,
+    precision: Precision,
+    limit: int | None,
 ) -> dict[str, float]:
-    """Run `step` over every batch, without gradients and in eval mode.
-
-    Args:
-        step: `module.validation_step` or `module.test_step`.
-        metrics: what `step` updates, by the tag it is logged under. They are reset afterwards.
-
-    Returns:
-        The value of each metric over the whole split.
-    """
     # Dropout off, and batch norm with the statistics it learnt. Forgetting either line below gives
     # no error, only other numbers.
     module.eval()
-    with torch.no_grad():
-        for batch_idx, batch in enumerate(loader):
+    with torch.no_grad(), precision.autocast():
+        for batch_idx, batch in enumerate(itertools.islice(loader, limit)):
             step(move(batch, device), batch_idx)
     module.train()
+    # Over the whole split: what the metrics gathered, not a mean of what they gave for each batch.
     values = {tag: metric.compute().item() for tag, metric in metrics.items()}
     for metric in metrics.values():
         metric.reset()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,12 +19,23 @@ class ImageClassifier(nn.Module):
     int64 [B]."""
 
     def __init__(
-        self, lr: float, weight_decay: float, dropout: float, max_epochs: int, seed: int
+        self,
+        lr: float,
+        weight_decay: float,
+        dropout: float,
+        max_epochs: int,
+        accumulate_grad_batches: int,
+        seed: int,
     ) -> None:
         super().__init__()
         # [checkpoint] As plain values: a dataclass in here could not be loaded with weights_only.
         self.hparams = dict(
-            lr=lr, weight_decay=weight_decay, dropout=dropout, max_epochs=max_epochs, seed=seed
+            lr=lr,
+            weight_decay=weight_decay,
+            dropout=dropout,
+            max_epochs=max_epochs,
+            accumulate_grad_batches=accumulate_grad_batches,
+            seed=seed,
         )
         self.net = ConvNet(dropout)
         # validate_args would look at every value, and so wait for the device at every batch.
@@ -58,9 +71,10 @@ class ImageClassifier(nn.Module):
         images, _ = batch
         return self(images).softmax(dim=1)
 
-    def configure_optimizers(self, steps_per_epoch: int) -> tuple[Optimizer, LRScheduler]:
+    def configure_optimizers(self, batches: int) -> tuple[Optimizer, LRScheduler]:
         optimizer = make_optimizer(self, self.hparams["lr"], self.hparams["weight_decay"])
         # [schedule] The loop steps it once after every optimizer step.
-        total_steps = steps_per_epoch * self.hparams["max_epochs"]
+        steps = math.ceil(batches / self.hparams["accumulate_grad_batches"])
+        total_steps = steps * self.hparams["max_epochs"]
         scheduler = make_scheduler(optimizer, self.hparams["lr"], total_steps)
         return optimizer, scheduler

@@ -26,17 +26,17 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     from raw_pytorch import devices
     from raw_pytorch.data import ImageData
     from raw_pytorch.module import ImageClassifier
+    from raw_pytorch.precision import Precision
     from shared import pictures
 
     device = devices.choose(config.accelerator)
+    precision = Precision(config.precision, device)
     ckpt_path = results.find_checkpoint("raw_pytorch", config)
     saved = results.check_checkpoint(ckpt_path, config, resume=False)
     module = ImageClassifier(**saved[results.MODULE_HPARAMS])
     module.load_state_dict(saved["state_dict"])
     module.to(device)
-    data = ImageData(
-        config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers, device
-    )
+    data = ImageData(**config.data_hparams(), device=device)
     if images:
         loader = pictures.make_loader(config.dataset, images, config.batch_size)
     else:
@@ -45,7 +45,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
         loader = data.predict_dataloader()
     # [predict]
     module.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), precision.autocast():
         batches = [
             module.predict_step(devices.move(batch, device), batch_idx).cpu()
             for batch_idx, batch in enumerate(loader)

@@ -20,8 +20,9 @@ class ProgressBar:
         self.bar = tqdm(total=total, disable=disable, file=sys.stdout, dynamic_ncols=True)
         self.metrics: dict[str, str] = {}
 
-    def start_epoch(self, epoch: int) -> None:
+    def start_epoch(self, epoch: int, first_batch: int) -> None:
         self.bar.reset()
+        self.bar.update(first_batch)
         self.bar.set_description(f"Epoch {epoch}", refresh=False)
 
     def step(self, loss: Tensor) -> None:

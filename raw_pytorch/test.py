@@ -17,25 +17,24 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
     Returns:
         The checkpoint's path, and `test/loss` and `test/accuracy` over the test split.
     """
-    from raw_pytorch import devices
+    from raw_pytorch import devices, evaluate
     from raw_pytorch.data import ImageData
-    from raw_pytorch.evaluate import evaluate
     from raw_pytorch.module import ImageClassifier
+    from raw_pytorch.precision import Precision
 
     device = devices.choose(config.accelerator)
+    precision = Precision(config.precision, device)
     ckpt_path = results.find_checkpoint("raw_pytorch", config)
     saved = results.check_checkpoint(ckpt_path, config, resume=False)
-    data = ImageData(
-        config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers, device
-    )
+    data = ImageData(**config.data_hparams(), device=device)
     data.prepare_data()
     data.setup()
     module = ImageClassifier(**saved[results.MODULE_HPARAMS])
     module.load_state_dict(saved["state_dict"])
     module.to(device)
-    test_metrics = {"test/loss": module.test_loss, "test/accuracy": module.test_accuracy}
+    limit = 1 if config.fast_dev_run else None
     loader = data.test_dataloader()
-    return ckpt_path, evaluate(module, module.test_step, loader, test_metrics, device)  # [test]
+    return ckpt_path, evaluate.test(module, loader, device, precision, limit)  # [test]
 
 
 def main() -> None:

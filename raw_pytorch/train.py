@@ -22,111 +22,126 @@ def fit(config: Config) -> dict[str, Any]:
     import numpy
     import torch
 
-    from raw_pytorch import checkpoint, devices
+    from raw_pytorch import checkpoint, devices, evaluate
     from raw_pytorch.data import ImageData
-    from raw_pytorch.evaluate import evaluate
+    from raw_pytorch.early_stopping import EarlyStopping
     from raw_pytorch.logger import Logger
     from raw_pytorch.module import ImageClassifier
+    from raw_pytorch.precision import Precision
     from raw_pytorch.progress import ProgressBar
-    from shared.model import epoch_seed
+    from shared.interrupt import Interrupt
+    from shared.seeds import epoch_seed
 
     saved = None
     if config.ckpt_path is not None:
         ckpt_path = results.find_checkpoint("raw_pytorch", config)
         saved = results.check_checkpoint(ckpt_path, config, resume=True)  # [resume]
     device = devices.choose(config.accelerator)  # [device]
+    precision = Precision(config.precision, device)  # [precision]
     run_dir = results.create_run_dir("raw_pytorch", config)
     random.seed(config.seed)  # [seed] every generator that some library may draw from
     numpy.random.seed(config.seed)
     torch.manual_seed(config.seed)
 
-    data = ImageData(
-        config.dataset, config.data_dir, config.batch_size, config.seed, config.num_workers, device
-    )
+    data = ImageData(**config.data_hparams(), device=device)
     data.prepare_data()  # [data]
     data.setup()
     train_loader, val_loader = data.train_dataloader(), data.val_dataloader()
 
-    module = ImageClassifier(
-        config.lr, config.weight_decay, config.dropout, config.max_epochs, config.seed
-    )
-    module.to(device)  # [device] before the optimizer is made: it holds on to the parameters it sees
-    val_metrics = {"val/loss": module.val_loss, "val/accuracy": module.val_accuracy}
-    test_metrics = {"test/loss": module.test_loss, "test/accuracy": module.test_accuracy}
+    module = ImageClassifier(**config.module_hparams())
+    module.to(device)  # [device] before the optimizer is made, which holds on to what it sees
     optimizer, scheduler = module.configure_optimizers(len(train_loader))
-    logger = Logger(run_dir, config.log_every_n_steps)
+    logger = Logger(run_dir, config.log_every_n_steps, enabled=not config.fast_dev_run)
     bar = ProgressBar(config.progress_bar, len(train_loader))
+    early_stopping = EarlyStopping(config.early_stopping_patience)  # [early-stop]
+    interrupt = Interrupt("raw_pytorch", run_dir)
 
-    start_epoch, global_step, best_loss, validated = 0, 0, float("inf"), None
+    max_epochs, limit = (1, 1) if config.fast_dev_run else (config.max_epochs, None)
+    num_batches = limit or len(train_loader)
+    epoch, global_step, best_loss, validated = 0, 0, float("inf"), None
+    parts = {
+        "module": module, "optimizer": optimizer, "scheduler": scheduler, "precision": precision,
+        "early_stopping": early_stopping, "data": data, "train_loader": train_loader,
+    }  # fmt: skip
     if saved is not None:  # [resume]
-        start_epoch, global_step, best_loss = checkpoint.restore(
-            saved, module, optimizer, scheduler, train_loader, run_dir
-        )
-
+        epoch, global_step, best_loss = checkpoint.restore(saved, parts, run_dir)
+    last = run_dir / "checkpoints" / "last.ckpt"
     started = time.perf_counter()
-    for epoch in range(start_epoch, config.max_epochs):  # [train]
-        torch.manual_seed(epoch_seed(config.seed, epoch))  # [seed] dropout masks
+    interrupt.defer()
+    while epoch < max_epochs and not early_stopping.should_stop:  # [train]
+        first_batch = train_loader.start_batch  # [resume] 0, but in an epoch that was interrupted
+        if first_batch == 0:
+            torch.manual_seed(epoch_seed(config.seed, epoch))  # [seed] dropout masks
         train_loader.sampler.set_epoch(epoch)  # [seed] order of the batches
-        bar.start_epoch(epoch)
+        bar.start_epoch(epoch, first_batch)
         module.train()
-        for batch_idx, batch in enumerate(train_loader):
+        for batch_idx, batch in enumerate(train_loader, first_batch):
             if logger.is_due(global_step):
                 logger.log({"lr": scheduler.get_last_lr()[0]}, global_step)
             batch = devices.move(batch, device)  # [device]
-            loss = module.training_step(batch, batch_idx)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            scheduler.step()  # [schedule] once per optimizer step
+            with precision.autocast():  # [precision] forward and loss; never backward
+                loss = module.training_step(batch, batch_idx)
+            if batch_idx % config.accumulate_grad_batches == 0:
+                optimizer.zero_grad()
+            # [accumulate] A mean over the window, as if it were one batch.
+            precision.scaler.scale(loss / config.accumulate_grad_batches).backward()
             bar.step(loss)  # [progress]
+            is_last = batch_idx + 1 == num_batches
+            if (batch_idx + 1) % config.accumulate_grad_batches and not is_last:
+                continue
+            precision.scaler.unscale_(optimizer)  # [precision] before clipping
+            if config.gradient_clip_val is not None:  # [clip]
+                torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip_val)
+            precision.scaler.step(optimizer)
+            precision.scaler.update()
+            scheduler.step()  # [schedule] once per optimizer step
             if logger.is_due(global_step):  # [log]
                 logger.log({"train/loss": loss.item(), "epoch": epoch}, global_step)
             global_step += 1
+            if is_last:
+                break
+            every_n = config.checkpoint_every_n_steps
+            if interrupt.received or (every_n and global_step % every_n == 0):
+                state = checkpoint.state(parts, epoch, global_step, best_loss, run_dir)
+                checkpoint.save(state, last)  # [checkpoint] within the epoch
+            interrupt.check()
 
         # [validate]
-        validated = evaluate(module, module.validation_step, val_loader, val_metrics, device)
+        validated = evaluate.validate(module, val_loader, device, precision, limit)
         logger.log({**validated, "epoch": epoch}, global_step - 1)
         train_accuracy = module.train_accuracy.compute().item()
-        module.train_accuracy.reset()
         logger.log({"train/accuracy": train_accuracy, "epoch": epoch}, global_step - 1)
+        module.train_accuracy.reset()
         bar.end_epoch(loss, validated["val/accuracy"])
 
-        # [checkpoint]
-        is_best = validated["val/loss"] < best_loss
-        best_loss = min(validated["val/loss"], best_loss)
-        state = checkpoint.state(
-            module, optimizer, scheduler, data, train_loader, epoch, global_step, best_loss, run_dir
-        )
-        if is_best:
-            checkpoint.save(state, run_dir / "checkpoints" / "best.ckpt")
-        checkpoint.save(state, run_dir / "checkpoints" / "last.ckpt")
+        early_stopping.step(validated["val/loss"])  # [early-stop]
+        if not config.fast_dev_run:  # [checkpoint] after the epoch
+            is_best = validated["val/loss"] < best_loss
+            best_loss = min(validated["val/loss"], best_loss)
+            state = checkpoint.state(parts, epoch, global_step, best_loss, run_dir)
+            if is_best:
+                checkpoint.save(state, run_dir / "checkpoints" / "best.ckpt")
+            checkpoint.save(state, last)
+        epoch += 1
+        interrupt.check()
     fit_seconds = time.perf_counter() - started
     bar.close()
-    weights = results.fingerprint(module.state_dict())
+    interrupt.finish()
     if validated is None:  # [resume] of a run that was stopped after its last epoch
-        validated = evaluate(module, module.validation_step, val_loader, val_metrics, device)
+        validated = evaluate.validate(module, val_loader, device, precision, limit)
 
     # [test] The weights of the best epoch, not those of the last.
-    best_path = run_dir / "checkpoints" / "best.ckpt"
-    module.load_state_dict(results.read_checkpoint(best_path)["state_dict"])
-    tested = evaluate(module, module.test_step, data.test_dataloader(), test_metrics, device)
-    logger.log({**tested, "epoch": config.max_epochs}, global_step)
+    if not config.fast_dev_run:
+        best_path = run_dir / "checkpoints" / "best.ckpt"
+        module.load_state_dict(results.read_checkpoint(best_path)["state_dict"])
+    tested = evaluate.test(module, data.test_dataloader(), device, precision, limit)
+    logger.log({**tested, "epoch": epoch}, global_step)
     logger.close()
     return results.write_summary(
-        "raw_pytorch",
-        run_dir,
-        config,
-        device=str(device),
-        world_size=1,
-        epochs=config.max_epochs,
-        global_step=global_step,
-        parameters=sum(p.numel() for p in module.parameters()),
-        train_images=len(data.splits["train"]),
-        validated=validated,
-        tested=tested,
-        fit_seconds=fit_seconds,
-        weights_sha256=weights,
-    )
+        "raw_pytorch", run_dir, config, module, len(data.splits["train"]),
+        device=device, world_size=1, epochs=epoch, global_step=global_step,
+        validated=validated, tested=tested, fit_seconds=fit_seconds,
+    )  # fmt: skip
 
 
 def main() -> None:

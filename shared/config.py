@@ -22,8 +22,8 @@ from typing import Any, Literal, NoReturn
 # the fields of `Config` cannot hold it as a plain default.
 RECIPES: dict[str, dict[str, Any]] = {
     "digits": dict(max_epochs=12, batch_size=64, lr=1e-2, weight_decay=5e-2, dropout=0.1),
-    "mnist": dict(max_epochs=3, batch_size=128, lr=1e-2, weight_decay=1e-2, dropout=0.0),
-    "fashion-mnist": dict(max_epochs=5, batch_size=128, lr=1e-2, weight_decay=1e-2, dropout=0.0),
+    "mnist": dict(max_epochs=3, batch_size=64, lr=1e-2, weight_decay=5e-2, dropout=0.0),
+    "fashion-mnist": dict(max_epochs=5, batch_size=64, lr=1e-2, weight_decay=5e-2, dropout=0.0),
 }
 
 Dataset = Literal["digits", "mnist", "fashion-mnist"]
@@ -67,16 +67,28 @@ class Config:
     max_epochs: int | None = None
     """Epochs to train. Default: digits 12, mnist 3, fashion-mnist 5."""
     batch_size: int | None = None
-    """Images in a batch. Default: digits 64, mnist and fashion-mnist 128."""
+    """Images in a batch. Default: 64."""
     lr: float | None = None
     """Peak learning rate of the OneCycle schedule. Default: 0.01."""
     weight_decay: float | None = None
-    """Weight decay of AdamW. Default: digits 0.05, mnist and fashion-mnist 0.01."""
+    """Weight decay of AdamW. Default: 0.05."""
     dropout: float | None = None
     """Probability of dropping a feature before the last layer. Default: digits 0.1, mnist and
     fashion-mnist 0."""
     accelerator: Accelerator = "auto"
     """Kind of device. auto takes an accelerator if there is one, else the CPU."""
+    precision: Precision = "32-true"
+    """Numbers to compute with. 16-mixed needs a GPU."""
+    accumulate_grad_batches: int = 1
+    """Batches whose gradients are added up before each optimizer step."""
+    gradient_clip_val: float | None = None
+    """Largest norm of all gradients together. Default: no limit."""
+    early_stopping_patience: int | None = None
+    """Epochs without a better validation loss after which to stop. Default: never."""
+    checkpoint_every_n_steps: int | None = None
+    """Optimizer steps between checkpoints within an epoch. Default: at the end of epochs only."""
+    fast_dev_run: bool = False
+    """Run one batch of training, validation and testing, and write nothing."""
     num_workers: int = 0
     """Processes that load batches. 0 is fastest here: the data lies in memory."""
     log_every_n_steps: int = 50
@@ -88,7 +100,7 @@ class Config:
     load it (default: best)."""
 
     def __post_init__(self) -> None:
-        for name, value in RECIPES.get(self.dataset, {}).items():
+        for name, value in RECIPES.get(str(self.dataset), {}).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         for field in dataclasses.fields(self):
@@ -97,13 +109,23 @@ class Config:
             if not _is_typed(value, field.type) or not is_valid(value):
                 raise UsageError(f"--{field.name}: got {_shown(value)}; expected {expected}")
 
+    def data_hparams(self) -> dict[str, Any]:
+        """The arguments of `ImageData`."""
+        names = ("dataset", "data_dir", "batch_size", "seed", "num_workers")
+        return {name: getattr(self, name) for name in names}
+
+    def module_hparams(self) -> dict[str, Any]:
+        """The arguments of `ImageClassifier`."""
+        names = ("lr", "weight_decay", "dropout", "max_epochs", "accumulate_grad_batches", "seed")
+        return {name: getattr(self, name) for name in names}
+
 
 def _one_of(literal: Any) -> tuple[str, Callable[[Any], bool]]:
     return "one of " + ", ".join(literal.__args__), lambda value: value in literal.__args__
 
 
 def _number(low: float, high: float, text: str) -> tuple[str, Callable[[Any], bool]]:
-    return text, lambda value: math.isfinite(value) and low <= value <= high
+    return text, lambda value: low <= value <= high  # which nan is not
 
 
 def _optional(rule: tuple[str, Callable[[Any], bool]]) -> tuple[str, Callable[[Any], bool]]:
@@ -111,7 +133,9 @@ def _optional(rule: tuple[str, Callable[[Any], bool]]) -> tuple[str, Callable[[A
 
 
 def _is_path(value: str) -> bool:
-    return bool(value.strip()) and "\0" not in value
+    # What YAML reads as no value could not be read back from the run's config.yaml.
+    no_value = ("null", "Null", "NULL", "~")
+    return bool(value.strip()) and "\0" not in value and value not in no_value
 
 
 # What each flag takes: in words for the error line, and as a test. Seeds are limited to what numpy
@@ -127,6 +151,12 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "weight_decay": _number(0, 100, "a number from 0 to 100"),
     "dropout": ("a number from 0 to below 1", lambda value: 0 <= value < 1),
     "accelerator": _one_of(Accelerator),
+    "precision": _one_of(Precision),
+    "accumulate_grad_batches": _number(1, 1_000_000, "a whole number from 1 to 1000000"),
+    "gradient_clip_val": _optional(("a number above 0", lambda value: 0 < value < math.inf)),
+    "early_stopping_patience": _optional(_number(1, 1_000_000, "a whole number, 1 or more")),
+    "checkpoint_every_n_steps": _optional(_number(1, 1_000_000_000, "a whole number, 1 or more")),
+    "fast_dev_run": ("true or false", lambda value: True),
     "num_workers": _number(0, 1024, "a whole number from 0 to 1024"),
     "log_every_n_steps": _number(1, 1_000_000_000, "a whole number, 1 or more"),
     "progress_bar": ("true or false", lambda value: True),
@@ -144,9 +174,9 @@ def _is_typed(value: Any, annotation: str) -> bool:
     return isinstance(value, kinds.get(annotation.split(" ")[0], str))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, limit: int = 60) -> str:
     text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def parse_args(
@@ -182,7 +212,11 @@ def parse_args(
             action.nargs, action.const = "?", True
     if images:
         parser.add_argument(
-            "--images", nargs="+", default=[], metavar="FILE", help="Pictures of your own to classify."
+            "--images",
+            nargs="+",
+            default=[],
+            metavar="FILE",
+            help="Pictures of your own to classify.",
         )
     argv = list(sys.argv[1:] if argv is None else argv)
     for file in _config_files(argv):
@@ -220,7 +254,7 @@ def _check_yaml(parser: Any, file: str) -> None:
     which file was wrong."""
     import yaml
 
-    where = f"--config: {_bare(file)}"
+    where = f"--config: {_bare(file, 300)}"
     try:
         if not Path(file).is_file():
             fail(f"{where}: no such file", 2)
@@ -235,7 +269,7 @@ def _check_yaml(parser: Any, file: str) -> None:
         line = f" in line {mark.line + 1}" if mark else ""
         fail(f"{where}: not YAML{line} ({getattr(error, 'problem', None) or 'wrong character'})", 2)
     # The parser refuses a mapping without any value.
-    if not isinstance(values, dict) or set(values.values()) <= {None}:
+    if not isinstance(values, dict) or all(v is None for v in values.values()):
         held = "nothing" if values is None else _shown(values)
         fail(f"{where}: holds {held}; expected lines like seed: 1", 2)
     for key in values:
@@ -267,9 +301,9 @@ def _explain(message: str, flags: Sequence[str]) -> str:
     return " ".join(message.split())[:300] or "the command line could not be read; see --help"
 
 
-def _bare(text: str) -> str:
+def _bare(text: str, limit: int = 60) -> str:
     """On one line, without quotes unless there is nothing to quote."""
-    return _shown(text)[1:-1] or "''"
+    return _shown(text, limit)[1:-1] or "''"
 
 
 def _nearest(unknown: str, names: Sequence[str]) -> str:

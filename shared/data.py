@@ -3,14 +3,17 @@ an epoch visits them."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import os
+import io
 import shutil
 import socket
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -174,8 +177,6 @@ def prepare(name: str, data_dir: str | Path) -> None:
     info = DATASETS[name]
     if info.folder is None or _find(name, data_dir):
         return
-    import torchvision.datasets
-
     target = Path(data_dir) / info.folder
     if target.exists():
         # Never mend somebody's folder by guesswork, and never trust the half of it that is there.
@@ -185,18 +186,42 @@ def prepare(name: str, data_dir: str | Path) -> None:
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
-        getattr(torchvision.datasets, info.folder)(partial, download=True)
+        _download(name, partial / info.folder / "raw")
         read_idx_pairs(partial / info.folder / "raw")
         (partial / info.folder).rename(target)
-    except (RuntimeError, OSError, EOFError, zlib.error) as error:
+    except OSError:
         if not (target.exists() and _find(name, data_dir)):  # another process was faster
-            raise RunError(
-                f"--dataset {name}: the download failed ({_first_line(error)}); try again, or give "
-                f"--data_dir a folder with the four original .gz files"
-            ) from None
+            raise
     finally:
         socket.setdefaulttimeout(timeout)
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _download(name: str, folder: Path) -> None:
+    """Fetch the four files, each from the first of torchvision's mirrors that has it whole.
+
+    torchvision's own loop over the mirrors ends at the first that stands still or hangs up.
+    """
+    import torchvision.datasets
+    from torchvision.datasets.utils import download_url
+
+    dataset = getattr(torchvision.datasets, DATASETS[name].folder)
+    # torchvision draws its progress bars into files and pipes too.
+    screen = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    for filename, md5 in dataset.resources:
+        problems = []
+        for mirror in dataset.mirrors:
+            try:
+                with contextlib.redirect_stderr(screen):
+                    download_url(mirror + filename, str(folder), filename, md5)
+                break
+            except (RuntimeError, OSError, HTTPException) as error:
+                problems.append(f"{mirror}{filename}: {_one_line(error)}")
+        else:
+            raise RunError(
+                f"--dataset {name}: the download failed ({'; '.join(problems)}); try again, or "
+                f"give --data_dir a folder with the four original .gz files"
+            )
 
 
 def load(name: str, data_dir: str | Path) -> dict[str, ImageDataset]:
@@ -226,7 +251,8 @@ def load(name: str, data_dir: str | Path) -> dict[str, ImageDataset]:
         arrays["val"], arrays["train"] = (images[part], labels[part]), (images[rest], labels[rest])
     info = DATASETS[name]
     return {
-        split: ImageDataset(*arrays[split], info.mean, info.std) for split in ("train", "val", "test")
+        split: ImageDataset(*arrays[split], info.mean, info.std)
+        for split in ("train", "val", "test")
     }
 
 
@@ -315,13 +341,11 @@ def read_idx(path: Path, dims: int) -> Tensor:
     except (OSError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise RunError(f"{path}: damaged ({_first_line(error)}); delete it and run again") from None
+        raise RunError(f"{path}: damaged ({_one_line(error)}); delete it and run again") from None
     magic = bytes([0, 0, 8, dims])
     if data[:4] != magic:
-        kind = "pictures" if dims == 3 else "labels"
-        raise RunError(
-            f"{path}: starts with {data[:4].hex() or 'nothing'}; IDX {kind} start with {magic.hex()}"
-        )
+        kind, start = "pictures" if dims == 3 else "labels", data[:4].hex() or "nothing"
+        raise RunError(f"{path}: starts with {start}; IDX {kind} start with {magic.hex()}")
     header = 4 + 4 * dims
     shape = [int.from_bytes(data[i : i + 4], "big") for i in range(4, header, 4)]
     count = torch.Size(shape).numel()
@@ -333,6 +357,5 @@ def read_idx(path: Path, dims: int) -> Tensor:
     return torch.frombuffer(bytearray(data), dtype=torch.uint8)[header:].reshape(shape)
 
 
-def _first_line(error: BaseException) -> str:
-    # torchvision's message has the address in its first line and the reason in its second.
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

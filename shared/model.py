@@ -53,13 +53,3 @@ def make_scheduler(optimizer: Optimizer, lr: float, total_steps: int) -> LRSched
         total_steps: optimizer steps of the whole run; the schedule steps once after each.
     """
     return OneCycleLR(optimizer, max_lr=lr, total_steps=total_steps)
-
-
-def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of an epoch's dropout masks: an epoch depends on the run's seed and its own number
-    alone, so a run that is resumed draws the masks that the undisturbed run would have drawn.
-
-    The multiplier, a prime, keeps the epochs of neighbouring seeds apart. At most 2**63, which is
-    what `torch.manual_seed` takes.
-    """
-    return seed * 1_000_003 + epoch

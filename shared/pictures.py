@@ -54,7 +54,9 @@ def open_picture(file: str) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
-                    raise RunError(f"--images: {file} has more than 100 megapixels; make it smaller")
+                    raise RunError(
+                        f"--images: {file} has more than 100 megapixels; make it smaller"
+                    )
                 picture = ImageOps.exif_transpose(picture)
                 if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
                     return _stretch(np.asarray(picture, dtype=np.float64))
@@ -118,6 +120,8 @@ def prepare(dataset: str, picture: Image.Image) -> np.ndarray:
         # These digits were scanned at 8×8 pixels and enlarged: see shared/data.py.
         canvas = canvas.resize((8, 8), Image.Resampling.BOX)
         small = torch.from_numpy(np.array(canvas)).float()[None, None]
-        large = torch.nn.functional.interpolate(small, size=28, mode="bilinear", align_corners=False)
+        large = torch.nn.functional.interpolate(
+            small, size=28, mode="bilinear", align_corners=False
+        )
         return large[0, 0].round().to(torch.uint8).numpy()
     return np.asarray(canvas)

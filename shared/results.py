@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from shared.config import Config, RunError, UsageError, to_yaml
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
+    from torch import Tensor, nn
 
 RUNS = Path("runs")
 SIDES = ("raw_pytorch", "lightning")
@@ -34,6 +35,8 @@ def create_run_dir(side: str, config: Config) -> Path:
     Raises:
         UsageError: `--run_dir` holds a run already, and this one does not resume it.
     """
+    if config.fast_dev_run:
+        return RUNS / side / config.dataset / "fast_dev_run"  # only a name: nothing is written
     if config.ckpt_path in ("last", "best"):
         run_dir = find_checkpoint(side, config).parent.parent
         # The summary says that a run has finished; from here on this one has not.
@@ -111,7 +114,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise RunError(f"{path}: damaged (the sum of {damaged} is wrong); use another checkpoint")
+            raise RunError(
+                f"{path}: damaged (the sum of {damaged} is wrong); use another checkpoint"
+            )
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise RunError(f"{path}: holds more than tensors and plain values; not loaded") from None
@@ -186,17 +191,16 @@ def write_summary(
     side: str,
     run_dir: Path,
     config: Config,
+    module: nn.Module,
+    train_images: int,
     *,
-    device: str,
+    device: torch.device,
     world_size: int,
     epochs: int,
     global_step: int,
-    parameters: int,
-    train_images: int,
     validated: Mapping[str, Any],
     tested: Mapping[str, Any],
     fit_seconds: float,
-    weights_sha256: str,
 ) -> dict[str, Any]:
     """Write `summary.json`, the last file of a run: one without it did not finish.
 
@@ -208,18 +212,21 @@ def write_summary(
     Returns:
         What was written.
     """
-    best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+    best = last = {"epoch": 0, "state_dict": module.state_dict()}
+    if not config.fast_dev_run:
+        best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
+        last = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
     summary = {
         "implementation": side,
         "run_dir": str(run_dir),
         "dataset": config.dataset,
         "seed": config.seed,
-        "device": device,
+        "device": str(device),
         "world_size": world_size,
-        "precision": "32-true",
+        "precision": config.precision,
         "epochs": epochs,
         "global_step": global_step,
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in module.parameters()),
         "train_images": train_images,
         "val_loss": float(validated["val/loss"]),
         "val_accuracy": float(validated["val/accuracy"]),
@@ -228,11 +235,12 @@ def write_summary(
         "best_epoch": best["epoch"],
         "fit_seconds": fit_seconds,
         "train_images_per_second": epochs * train_images / fit_seconds,
-        "weights_sha256": weights_sha256,
+        "weights_sha256": fingerprint(last["state_dict"]),
         "best_weights_sha256": fingerprint(best["state_dict"]),
         "versions": versions(),
     }
-    write_atomically(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
+    if not config.fast_dev_run:
+        write_atomically(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
 
@@ -262,6 +270,9 @@ def _umask() -> int:
 def print_summary(summary: dict[str, Any]) -> None:
     """The closing lines of a run, the same on both sides, at most 80 columns wide."""
     s = summary
+    if s["run_dir"].endswith("fast_dev_run"):
+        print("fast_dev_run  one batch each of training, validation and testing; nothing written")
+        return
     print(f"dataset       {s['dataset']}, {s['train_images']:,} training images, seed {s['seed']}")
     print(f"model         {s['parameters']:,} parameters on {s['device']}, {s['precision']}")
     print(f"trained       {s['epochs']} epochs, {s['global_step']} steps, {s['fit_seconds']:.2f} s")

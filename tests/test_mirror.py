@@ -15,7 +15,7 @@ ONLY_RAW = sorted({p.name for p in RAW.glob("*.py")} - set(MIRRORED) - {"__init_
 TAG = re.compile(r"\[([a-z-]+)\]")
 TAGS = {
     "seed", "device", "data", "train", "validate", "test", "predict", "checkpoint", "resume",
-    "schedule", "log", "progress",
+    "early-stop", "schedule", "accumulate", "clip", "precision", "log", "progress",
 }  # fmt: skip
 
 
@@ -59,7 +59,9 @@ def signatures(path: Path) -> dict[str, list[tuple[str, list[str]]]]:
 
 
 def test_files_were_found_to_compare():
-    assert {"minimal.py", "module.py", "data.py", "train.py", "test.py", "predict.py"} <= set(MIRRORED)
+    assert {"minimal.py", "module.py", "data.py", "train.py", "test.py", "predict.py"} <= set(
+        MIRRORED
+    )
     assert len(ONLY_RAW) >= 5
 
 
@@ -130,7 +132,9 @@ def test_the_two_sides_never_import_each_other_nor_shared_either_of_them():
 
 def test_the_raw_side_imports_no_lightning():
     for path in [*RAW.rglob("*.py"), *(ROOT / "shared").glob("*.py")]:
-        assert not re.search(r"^\s*(import|from) (pytorch_lightning|lightning_fabric)", path.read_text(), re.M)
+        assert not re.search(
+            r"^\s*(import|from) (pytorch_lightning|lightning_fabric)", path.read_text(), re.M
+        )
 
 
 def test_the_raw_loop_is_one_straight_line_of_at_most_130_lines():

@@ -20,7 +20,7 @@ from shared.config import Config
 RAW = Path(raw_pytorch.__file__).parent
 
 # The mistake, and for each file of the raw side the text that is replaced and what takes its place.
-MISTAKES: dict[str, dict[str, list[tuple[str, str]]]] = {
+MISTAKES: dict[str, dict[str, list[tuple]]] = {
     "zero_grad forgotten": {"train.py": [("optimizer.zero_grad()", "pass")]},
     "schedule stepped once an epoch": {
         "train.py": [
@@ -59,12 +59,42 @@ MISTAKES: dict[str, dict[str, list[tuple[str, str]]]] = {
         "module.py": [("loss = F.cross_entropy(logits,", "loss = F.cross_entropy(logits.softmax(1),")]
     },
     "loss summed over the batch": {
-        "module.py": [("loss = F.cross_entropy(logits, labels", 'loss = F.cross_entropy(logits, labels, reduction="sum"')]
-    },
-    "backward before zero_grad": {
-        "train.py": [
-            ("optimizer.zero_grad()\n            loss.backward()", "loss.backward()\n            optimizer.zero_grad()")
+        "module.py": [
+            (
+                "loss = F.cross_entropy(logits, labels",
+                'loss = F.cross_entropy(logits, labels, reduction="sum"',
+            )
         ]
+    },
+    "gradients not divided in accumulation": {
+        "train.py": [("loss / config.accumulate_grad_batches", "loss")]
+    },
+    "zero_grad for every batch of a window": {
+        "train.py": [("if batch_idx % config.accumulate_grad_batches == 0:", "if True:")]
+    },
+    "last window left without a step": {
+        "train.py": [("config.accumulate_grad_batches and not is_last:", "config.accumulate_grad_batches:")]
+    },
+    "clipping forgotten": {
+        "train.py": [("torch.nn.utils.clip_grad_norm_(module.parameters(), config", "(config")]
+    },
+    "clipping before the window is full": {
+        "train.py": [
+            (
+                "            bar.step(loss)  # [progress]\n",
+                "            torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)\n",
+            )
+        ]
+    },
+    "forward outside autocast": {
+        "train.py": [("with precision.autocast():", "if True:")]
+    },
+    "validation outside autocast": {"evaluate.py": [(", precision.autocast()", "")]},
+    "early stopping that never stops": {
+        "train.py": [(" and not early_stopping.should_stop", "")]
+    },
+    "early stopping one epoch late": {
+        "early_stopping.py": [("self.wait_count >= self.patience", "self.wait_count > self.patience")]
     },
 }  # fmt: skip
 
@@ -79,10 +109,10 @@ def made(mistake: dict[str, list[tuple]]) -> Iterator[None]:
     """
     before = {name: sys.modules.get(f"raw_pytorch.{name[:-3]}") for name in mistake}
     # The files that import a changed one have to be read anew, too.
-    readers = [name for name in ("train.py",) if name not in mistake]
+    readers = [name for name in ("evaluate.py", "train.py") if name not in mistake]
     before.update({name: sys.modules.get(f"raw_pytorch.{name[:-3]}") for name in readers})
     try:
-        for name in [*mistake, *readers]:
+        for name in sorted([*mistake, *readers], key="train.py".__eq__):
             source = (RAW / name).read_text()
             for old, new, *times in mistake.get(name, []):
                 assert source.count(old) == (times[0] if times else 1), (name, old)
@@ -101,9 +131,16 @@ def made(mistake: dict[str, list[tuple]]) -> Iterator[None]:
                 setattr(raw_pytorch, name[:-3], module)
 
 
+# Every feature at once, so that each mistake has something to spoil: 13 batches an epoch in windows
+# of 3, and a patience that ends the run before its eight epochs are over.
+EVERYTHING = dict(
+    max_epochs=8, dropout=0.2, batch_size=100, precision="bf16-mixed", accumulate_grad_batches=3,
+    gradient_clip_val=0.5, early_stopping_patience=1, lr=0.2,
+)  # fmt: skip
+
+
 def config(run_dir: Path, **options: Any) -> Config:
-    recipe = {"max_epochs": 3, "dropout": 0.2, "batch_size": 128, **options}
-    return Config(run_dir=str(run_dir), accelerator="cpu", **recipe)
+    return Config(run_dir=str(run_dir), accelerator="cpu", **{**EVERYTHING, **options})
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +156,16 @@ def compare(raw: Record, lightning: Record) -> None:
 
 def record_raw(run_dir: Path, **options: Any) -> Record:
     with recording() as record:
-        record.summary = importlib.import_module("raw_pytorch.train").fit(config(run_dir, **options))
+        record.summary = importlib.import_module("raw_pytorch.train").fit(
+            config(run_dir, **options)
+        )
     return record
 
 
 def test_without_a_mistake_there_is_no_difference(lightning, tmp_path):
+    assert lightning.summary["epochs"] < EVERYTHING["max_epochs"], (
+        "early stopping has nothing to do"
+    )
     with made({"evaluate.py": [], "module.py": [], "train.py": []}):
         compare(record_raw(tmp_path), lightning)
 
@@ -139,7 +181,8 @@ def test_a_mistake_is_noticed(name, lightning, tmp_path):
 def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
     mistake = {"train.py": [('best_path = run_dir / "checkpoints" / "best.ckpt"', 'best_path = run_dir / "checkpoints" / "last.ckpt"')]}  # fmt: skip
     for seed in range(10):
-        options = dict(max_epochs=10, batch_size=32, seed=seed)
+        options = dict(max_epochs=10, batch_size=32, seed=seed, lr=0.01)
+        options.update(accumulate_grad_batches=1, early_stopping_patience=None)
         right = record_raw(tmp_path / f"right{seed}", **options)
         # In most runs some epoch before the last is the best; only there the mistake can be seen.
         if right.summary["best_epoch"] < 9:

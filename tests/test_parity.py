@@ -20,13 +20,33 @@ if torch.backends.mps.is_available():
 # Two epochs of 20 steps, the last batch of each smaller than the others.
 CONFIGURATIONS = {
     "defaults": {},
+    "no dropout": dict(dropout=0.0),
     "dropout": dict(dropout=0.3),
     "another seed": dict(seed=7),
     "one large batch": dict(batch_size=2000),
     "odd batch size": dict(batch_size=97),
     "recipe": dict(lr=0.003, weight_decay=0.1),
     "workers": dict(num_workers=2, dropout=0.2),
+    "accumulation with a last window that is not full": dict(accumulate_grad_batches=3),
+    "accumulation over more than an epoch": dict(accumulate_grad_batches=50),
+    "clipping": dict(gradient_clip_val=0.1),
+    "bf16-mixed": dict(precision="bf16-mixed"),
+    "early stopping": dict(max_epochs=6, early_stopping_patience=1, lr=0.3),
+    "fast_dev_run": dict(fast_dev_run=True),
+    "checkpoints within the epoch": dict(checkpoint_every_n_steps=3),
+    "everything": dict(
+        accumulate_grad_batches=3,
+        gradient_clip_val=0.5,
+        precision="bf16-mixed",
+        num_workers=2,
+        early_stopping_patience=2,
+        checkpoint_every_n_steps=2,
+        dropout=0.5,
+        batch_size=50,
+    ),  # fmt: skip
 }
+if torch.cuda.is_available():
+    CONFIGURATIONS["16-mixed"] = dict(precision="16-mixed", gradient_clip_val=0.5)
 
 
 @pytest.fixture(scope="module", params=DEVICES)

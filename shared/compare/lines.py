@@ -20,7 +20,9 @@ def count(path: Path) -> int:
     source = path.read_text()
     docstrings: set[int] = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
+            node
+        ):
             docstrings.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     code: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -49,4 +51,6 @@ def files() -> list[tuple[str, int, int | None, str]]:
             rows.append((path.name, count(path), None, replacement(path)))
     # Mirrored files first, in the order in which one reads them.
     order = ["minimal.py", "module.py", "data.py", "train.py", "test.py", "predict.py"]
-    return sorted(rows, key=lambda r: (r[2] is None, order.index(r[0]) if r[0] in order else 0, r[0]))
+    return sorted(
+        rows, key=lambda r: (r[2] is None, order.index(r[0]) if r[0] in order else 0, r[0])
+    )

@@ -46,7 +46,9 @@ def from_source() -> dict[str, str]:
     table = ["| file | raw_pytorch | lightning | |", "| --- | ---: | ---: | --- |"]
     for name, raw, lightning, replaced_by in rows:
         shown = "–" if lightning is None else lightning
-        table.append(f"| `{name}` | {raw} | {shown} | {f'`{replaced_by}`' if replaced_by else ''} |")
+        table.append(
+            f"| `{name}` | {raw} | {shown} | {f'`{replaced_by}`' if replaced_by else ''} |"
+        )
     raw_total = sum(raw for _, raw, _, _ in rows[1:])
     lightning_total = sum(lightning or 0 for _, _, lightning, _ in rows[1:])
     table.append(f"| all but `minimal.py` | {raw_total} | {lightning_total} | |")

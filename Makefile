@@ -1,0 +1,138 @@
+# make, or make help, lists what there is.
+
+DATASET ?= digits
+ARGS ?=
+PORT ?= 6006
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+# The redirection makes every version of make ask a shell, which alone knows `command`.
+UV := $(shell command -v uv 2>/dev/null)
+INSTALL := $(if $(UV),uv pip install --python $(PY),$(PY) -m pip install) -c constraints.txt
+
+.DELETE_ON_ERROR:
+.PHONY: help setup raw lightning minimal diff tensorboard accuracy test lint readme clean distclean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo 'Variables:   make raw DATASET=mnist ARGS="--max_epochs 2"'
+	@echo '             make setup PYTHON=python3.12'
+	@echo '             make tensorboard PORT=6007'
+	@echo 'Every flag:  make raw ARGS=--help'
+
+setup: $(READY) ## Install what is needed into .venv; the others do it when first needed
+	@$(PY) -c "$$SAY_WHAT_IS_THERE"
+
+raw: $(READY) ## Train with the raw PyTorch loop, then test
+	$(PY) -m raw_pytorch.train --dataset $(DATASET) $(ARGS)
+
+lightning: $(READY) ## Train with Lightning, then test; the weights come out equal
+	$(PY) -m lightning.train --dataset $(DATASET) $(ARGS)
+
+minimal: $(READY) ## Run the two programs of one screen each
+	$(PY) -m raw_pytorch.minimal
+	$(PY) -m lightning.minimal
+
+diff: ## Show both sides beside each other, file by file
+	@bash -c "$$SIDE_BY_SIDE"
+
+tensorboard: $(READY) ## Show the curves of all runs on http://127.0.0.1:6006 (PORT=6006)
+	$(PY) -m tensorboard.main --logdir runs --host 127.0.0.1 --port $(PORT)
+
+accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
+	$(PY) -m shared.compare.accuracy --dataset $(DATASET) $(ARGS)
+
+test: $(READY) ## Run the tests: the proof that both sides are the same run
+	$(PY) -m pytest $(ARGS)
+
+lint: $(READY) ## Check style and formatting
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+
+readme: $(READY) ## Write the generated parts of README.md anew
+	$(PY) -m shared.compare.readme
+
+clean: ## Remove runs/ and caches; never data/ or .venv/
+	rm -rf runs .pytest_cache .ruff_cache .hypothesis
+	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv/ too; still not data/
+	rm -rf $(VENV)
+
+# Removed first and written last: a set-up that was cut short leaves no stamp and is taken up again.
+# Where packages come from PyTorch's own index, torch and torchvision come first and together, so
+# that they fit each other; without dependencies, of which that index has only some versions.
+$(READY): requirements.txt constraints.txt $(PY)
+	@rm -f $@
+	@echo "Installing into $(VENV). This happens once; with CUDA, torch is a download of 2 to 3 GB."
+	@$(if $(UV),,$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip)
+	$(if $(TORCH_INDEX),$(INSTALL) --no-deps --index-url $(TORCH_INDEX) torch torchvision)
+	$(INSTALL) -r requirements.txt
+	@touch $@
+
+# A link to a Python that is gone counts as missing, so this also mends .venv after an upgrade.
+$(PY):
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo 'error: there is no $(PYTHON); name another: make setup PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c "$$CHECK_PYTHON"
+	@rm -rf $(VENV)
+	$(if $(UV),uv venv --quiet --python $(PYTHON),$(PYTHON) -m venv) $(VENV)
+
+define CHECK_PYTHON
+import sys
+version = sys.version_info[:2]
+if not (3, 10) <= version <= (3, 14):
+    sys.exit(
+        "error: $(PYTHON) is Python %d.%d, and 3.10 to 3.13 is needed; "
+        "name another: make setup PYTHON=python3.12" % version
+    )
+if version == (3, 14):
+    sys.stderr.write("note: not tested with Python 3.14, but everything is there to install\n")
+if not "$(UV)":
+    try:
+        import ensurepip, venv
+    except ImportError:
+        sys.exit("error: $(PYTHON) lacks venv; on Debian and Ubuntu: apt install python3-venv")
+endef
+export CHECK_PYTHON
+
+define SAY_WHAT_IS_THERE
+import platform
+from importlib.metadata import version
+print("$(VENV) is ready: Python", platform.python_version() + ", torch", version("torch"))
+print("To have others: make distclean, then make setup with PYTHON= or TORCH_INDEX=")
+endef
+export SAY_WHAT_IS_THERE
+
+# Lines are folded to their half of the screen: cut off, they would hide differences.
+define SIDE_BY_SIDE
+width=$${COLUMNS:-$$( (stty size </dev/tty | cut -d ' ' -f 2) 2>/dev/null)}
+half=$$(( $${width:-80} / 2 ))
+show() {
+  diff -rq -x __pycache__ raw_pytorch lightning | grep '^Only' || true
+  for file in lightning/*.py; do
+    name=$${file#lightning/}
+    printf "\n$$bold%-$${half}s  %s$$plain\n" "raw_pytorch/$$name" "$$file"
+    diff -yt -W $$((half * 2)) <(fold -s -w $$((half - 2)) "raw_pytorch/$$name") \
+      <(fold -s -w $$((half - 2)) "$$file") | awk -v half=$$half -v plain="$$plain" \
+      -v left="$$red" -v right="$$green" -v both="$$yellow" '{
+        mark = substr($$0, half, 1)
+        colour = mark == "<" ? left : mark == ">" ? right : mark == "|" ? both : ""
+        print colour $$0 (colour ? plain : "")
+      }'
+  done
+}
+if [ -t 1 ]; then
+  if [ -z "$$NO_COLOR" ]; then
+    bold=$$'\e[1m' red=$$'\e[31m' green=$$'\e[32m' yellow=$$'\e[33m' plain=$$'\e[0m'
+  fi
+  show | LESS=FRX $${PAGER:-$$(command -v less || echo cat)}
+else
+  show
+fi
+endef
+export SIDE_BY_SIDE

@@ -1,0 +1,41 @@
+"""What a step depends on besides weights and data: seeds, generators, and running averages."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of an epoch's dropout masks: an epoch depends on the run's seed and its own number
+    alone, so a run that is resumed draws the masks that the undisturbed run would have drawn.
+
+    The multiplier, a prime, keeps the epochs of neighbouring seeds apart. At most 2**63, which is
+    what `torch.manual_seed` takes.
+    """
+    return seed * 1_000_003 + epoch
+
+
+def generator_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of the global generators that a step on `device` may draw from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+def restore_metric(metric: Metric, state: dict[str, Tensor]) -> None:
+    """Put back what `metric.metric_state` gave, so that an average goes on where it stopped."""
+    for name, value in state.items():
+        setattr(metric, name, value.to(metric.device))
