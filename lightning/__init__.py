@@ -13,6 +13,7 @@ for _message in (
     # Lightning 2.6.6 with the newest torch; nothing a reader could change.
     "`isinstance.treespec, LeafSpec.` is deprecated",
     # The run folder is made first, so that two runs never share one.
+    "The dirpath has changed from",
     "Checkpoint directory .* exists and is not empty",
     "Experiment logs directory .* exists and is not empty",
 ):

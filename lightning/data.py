@@ -16,6 +16,7 @@ class ImageData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.place: dict[str, int] | None = None
 
     def prepare_data(self) -> None:
         # [data] The Trainer calls this in one process of each machine, while the others wait.
@@ -26,11 +27,20 @@ class ImageData(pl.LightningDataModule):
         if not hasattr(self, "splits"):
             self.splits = data.load(self.hparams.dataset, self.hparams.data_dir)
 
-    def batches(self) -> int:
-        return len(self.train_dataloader())
+    def state_dict(self) -> dict[str, int]:
+        return self.train_loader.state_dict()
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.place = state
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader("train", shuffle=True)
+        self.train_loader = self._loader("train", shuffle=True)
+        # [resume] Lightning 2.6.6 hands a loader's state back within an epoch only; at its end, the
+        # workers would begin with epoch 0 (Lightning-AI/pytorch-lightning#21938).
+        if self.place is not None:
+            self.train_loader.load_state_dict(self.place)
+            self.place = None
+        return self.train_loader
 
     def val_dataloader(self) -> DataLoader:
         return self._loader("val", shuffle=False)

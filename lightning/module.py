@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from shared.model import ConvNet, make_optimizer, make_scheduler
+from shared.results import is_within_epoch
 from shared.seeds import epoch_seed, generator_state, restore_generators, restore_metric
 
 
@@ -56,11 +57,12 @@ class ImageClassifier(pl.LightningModule):
         self.saved = checkpoint
 
     def on_train_start(self) -> None:
-        # [resume] Only now: what comes between loading and here may draw from the generators.
-        if self.saved is not None:
+        # [resume] Only now: what comes between loading and here may draw from the generators. And
+        # only within an epoch: at its start both begin anew.
+        if self.saved is not None and is_within_epoch(self.saved):
             restore_generators(self.saved["generators"], self.device)
             restore_metric(self.train_accuracy, self.saved["train_accuracy"])
-            self.saved = None
+        self.saved = None
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
@@ -96,7 +98,8 @@ class ImageClassifier(pl.LightningModule):
         optimizer = make_optimizer(self, self.hparams.lr, self.hparams.weight_decay)
         # [schedule] Not trainer.estimated_stepping_batches: it makes the loader's iterator too
         # early, and a resumed loader forgets its place (Lightning-AI/pytorch-lightning#20550).
-        batches = self.trainer.datamodule.batches()
+        data = self.trainer.datamodule
+        batches = math.ceil(len(data.splits["train"]) / data.hparams.batch_size)
         steps = math.ceil(batches / self.hparams.accumulate_grad_batches)
         total_steps = steps * self.hparams.max_epochs
         scheduler = make_scheduler(optimizer, self.hparams.lr, total_steps)

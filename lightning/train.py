@@ -107,10 +107,17 @@ def stop_on_signal(interrupt: Any, last: Any) -> Any:
             # of accumulated gradients, and save nothing.
             interrupt.defer()
 
+        saved = False
+
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
             between = not trainer.fit_loop.epoch_loop._should_accumulate()
             if interrupt.received and between and not trainer.is_last_batch:
                 trainer.save_checkpoint(last, weights_only=False)
+                self.saved = True
+
+        def on_train_batch_start(self, *_: Any) -> None:
+            # And not where it was saved: what the step logged is written after that hook.
+            if self.saved:
                 interrupt.check()
 
         def on_train_epoch_start(self, *_: Any) -> None:

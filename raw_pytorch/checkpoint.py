@@ -15,7 +15,13 @@ import torch
 
 from raw_pytorch.early_stopping import EarlyStopping
 from shared.data import ResumableLoader
-from shared.results import DATA_HPARAMS, MODULE_HPARAMS, write_atomically
+from shared.results import (
+    DATA_HPARAMS,
+    DATA_STATE,
+    MODULE_HPARAMS,
+    is_within_epoch,
+    write_atomically,
+)
 from shared.seeds import generator_state, restore_generators, restore_metric
 
 
@@ -41,6 +47,7 @@ def state(
         DATA_HPARAMS: parts["data"].hparams,
         "loops": _loops(epoch, global_step, train_loader, module.hparams),
         "callbacks": _callbacks(best_loss, run_dir / "checkpoints", parts["early_stopping"]),
+        DATA_STATE: train_loader.state_dict(),
         # What Lightning's own checkpoint lacks, and a run stopped within an epoch needs.
         "generators": generator_state(parts["data"].device),
         "train_accuracy": module.train_accuracy.metric_state,
@@ -71,15 +78,18 @@ def restore(saved: dict[str, Any], parts: dict[str, Any], run_dir: Path) -> tupl
     parts["precision"].load_state_dict(saved.get("MixedPrecision", {}))
     if STOPPING_KEY in saved["callbacks"]:
         parts["early_stopping"].load_state_dict(saved["callbacks"][STOPPING_KEY])
-    place = saved["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
-    parts["train_loader"].load_state_dict(place)
-    if place["batch_idx"] > 0:  # at the start of an epoch, both begin anew
+    parts["train_loader"].load_state_dict(saved[DATA_STATE])
+    if is_within_epoch(saved):  # at the start of an epoch, both begin anew
         restore_metric(parts["module"].train_accuracy, saved["train_accuracy"])
         restore_generators(saved["generators"], device)
     best = saved["callbacks"][BEST_KEY]
     same_folder = best["dirpath"] == str((run_dir / "checkpoints").resolve())
     score = best["best_model_score"] if same_folder else None
-    return place["epoch"], saved["global_step"], math.inf if score is None else float(score)
+    return (
+        saved[DATA_STATE]["epoch"],
+        saved["global_step"],
+        math.inf if score is None else float(score),
+    )
 
 
 # Lightning's names of the states of its callbacks (`state_key`).

@@ -96,8 +96,8 @@ def collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 class ResumableLoader(DataLoader):
     """A DataLoader whose epoch can be taken up again at any batch.
 
-    The order of an epoch follows from (seed, epoch) alone, so its place is two numbers. Lightning
-    saves and restores a loader that has `state_dict` and `load_state_dict` by itself.
+    The order of an epoch follows from (seed, epoch) alone, so its place is two numbers. Without
+    `state_dict` and `load_state_dict`, Lightning would warn that it cannot resume within an epoch.
     """
 
     batch_idx = 0  # batches of the current epoch handed out so far

@@ -3,6 +3,7 @@ with a checkpoint to go on from. Neither PyTorch nor Lightning does this by itse
 
 from __future__ import annotations
 
+import shlex
 import signal
 from pathlib import Path
 from types import FrameType
@@ -20,7 +21,8 @@ class Interrupt:
     """
 
     def __init__(self, side: str, run_dir: Path) -> None:
-        self.command = f"python -m {side}.train --config {run_dir / 'config.yaml'} --ckpt_path last"
+        file = shlex.quote(str(run_dir / "config.yaml"))
+        self.command = f"python -m {side}.train --config {file} --ckpt_path last"
         self.received: signal.Signals | None = None
         self.deferred = False
 

@@ -132,6 +132,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 # The keys under which Lightning stores what `save_hyperparameters` saw in a module and in a data
 # module (pytorch_lightning/core/mixins/hparams_mixin.py and core/datamodule.py).
 MODULE_HPARAMS, DATA_HPARAMS = "hyper_parameters", "datamodule_hyper_parameters"
+# And the state of a data module: the name of its class.
+DATA_STATE = "ImageData"
 
 
 def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, Any]:
@@ -156,6 +158,11 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
 
 # What may change when a run is resumed, since it does not change the weights.
 UNBOUND = {"data_dir", "num_workers"}
+
+
+def is_within_epoch(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether it was written between two steps of an epoch, and not at an epoch's end."""
+    return checkpoint[DATA_STATE]["batch_idx"] > 0
 
 
 def fingerprint(state_dict: Mapping[str, Tensor]) -> str:

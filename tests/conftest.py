@@ -3,6 +3,7 @@ that misbehaves when told to."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import importlib
@@ -24,12 +25,10 @@ import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
 from shared.config import Config
 from shared.results import SIDES
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +39,7 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def left_as_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test runs in a folder of its own, and what a run switches for its process is put back."""
+    """Each test has a folder of its own, and what a run switches for its process is put back."""
     monkeypatch.chdir(tmp_path)
     environment = dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -74,7 +73,7 @@ def short(**options: Any) -> Config:
 
 @pytest.fixture(scope="session")
 def fit() -> Callable[..., dict[str, Any]]:
-    """`fit(side, **options)` trains in this process, in the current folder, and gives the summary."""
+    """`fit(side, **options)` trains in this process, below the current folder."""
     return lambda side, **options: importlib.import_module(f"{side}.train").fit(short(**options))
 
 
@@ -159,7 +158,7 @@ def idx(values: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="session")
 def small_arrays() -> dict[str, np.ndarray]:
-    """240 pictures to train on and 60 to test on, 28×28 from scikit-learn's digits, by file name."""
+    """240 pictures to train on and 60 to test on, scikit-learn's digits enlarged, by file name."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -259,10 +258,8 @@ def mirrors(small_files: dict[str, bytes]) -> Iterator[Callable[[], Mirror]]:
     def start() -> Mirror:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                try:
+                with contextlib.suppress(OSError):  # whoever asked has gone
                     mirror.answer(self)
-                except OSError:
-                    pass  # whoever asked has gone
 
             def log_message(self, *_: object) -> None:
                 pass
