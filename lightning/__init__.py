@@ -1,5 +1,5 @@
-"""The Lightning side. This file makes the folder a regular package: an installed package `lightning`
-would win over a folder without one."""
+"""The Lightning side. This file makes the folder a regular package: an installed package of that
+name would win over a folder without one."""
 
 import logging
 import warnings
@@ -12,6 +12,8 @@ for _message in (
     "The number of training batches .* is smaller than the logging interval",
     # Lightning 2.6.6 with the newest torch; nothing a reader could change.
     "`isinstance.treespec, LeafSpec.` is deprecated",
+    # TensorBoard traces the model in a way that PyTorch has begun to leave behind.
+    "`torch.jit.trace",
     # The run folder is made first, so that two runs never share one.
     "The dirpath has changed from",
     "Checkpoint directory .* exists and is not empty",

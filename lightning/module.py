@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from shared.figures import add_figures
 from shared.model import ConvNet, make_optimizer, make_scheduler
 from shared.results import is_within_epoch
 from shared.seeds import epoch_seed, generator_state, restore_generators, restore_metric
@@ -40,6 +41,9 @@ class ImageClassifier(pl.LightningModule):
         self.train_accuracy = MulticlassAccuracy(**accuracy)
         self.val_loss, self.val_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
         self.test_loss, self.test_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
+        self.val_probabilities: list[Tensor] = []
+        # [log] For the graph of the model in TensorBoard.
+        self.example_input_array = torch.zeros(1, 1, 28, 28)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
@@ -73,14 +77,30 @@ class ImageClassifier(pl.LightningModule):
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        self.val_probabilities.clear()
+
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
         logits = self(images)
         # Weighted by its size: the last batch is smaller, and a mean over batches would be wrong.
         self.val_loss.update(F.cross_entropy(logits, labels), weight=len(labels))
         self.val_accuracy.update(logits, labels)
+        self.val_probabilities.append(logits.softmax(dim=1))
         self.log("val/loss", self.val_loss)
         self.log("val/accuracy", self.val_accuracy, prog_bar=True)
+
+    def on_train_end(self) -> None:
+        # [log] Drawn once, after the last validation: a figure takes as long as an epoch of digits.
+        if self.val_probabilities and not self.trainer.fast_dev_run:
+            data, probabilities = self.trainer.datamodule, torch.cat(self.val_probabilities)
+            add_figures(
+                self.logger.experiment,
+                data.hparams.dataset,
+                data.splits["val"],
+                probabilities,
+                self.global_step - 1,
+            )
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch

@@ -54,12 +54,16 @@ def fit(config: Config) -> dict[str, Any]:
         # [early-stop] Its counter is saved in the checkpoint, too.
         callbacks.append(EarlyStopping("val/loss", patience=config.early_stopping_patience))
     options["callbacks"] += callbacks
+    # [log] The graph of the model is drawn from its example_input_array.
+    logger = TensorBoardLogger(
+        run_dir, name="", version="", log_graph=True, default_hp_metric=False
+    )
     trainer = pl.Trainer(
         **options,
         max_epochs=config.max_epochs,
         accumulate_grad_batches=config.accumulate_grad_batches,  # [accumulate]
         gradient_clip_val=config.gradient_clip_val,  # [clip]
-        logger=TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),  # [log]
+        logger=logger,
         log_every_n_steps=config.log_every_n_steps,
         fast_dev_run=config.fast_dev_run,
     )
@@ -77,10 +81,12 @@ def fit(config: Config) -> dict[str, Any]:
     # [test] The weights of the best epoch, not those of the last.
     best_path = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"
     tested = trainer.test(module, data, ckpt_path=best_path, weights_only=True, verbose=False)[0]
+    if not config.fast_dev_run:
+        logger.log_hyperparams(config.hparams(), results.final_metrics(validated, tested))
     return results.write_summary(
         "lightning", run_dir, config, module, len(data.splits["train"]),
-        device=trainer.strategy.root_device, world_size=trainer.world_size, epochs=epochs, global_step=global_step,
-        validated=validated, tested=tested, fit_seconds=fit_seconds,
+        device=trainer.strategy.root_device, world_size=trainer.world_size, epochs=epochs,
+        global_step=global_step, validated=validated, tested=tested, fit_seconds=fit_seconds,
     )  # fmt: skip
 
 

@@ -14,11 +14,14 @@ from typing import Any
 import torch
 
 from raw_pytorch.early_stopping import EarlyStopping
+from shared.config import Config
 from shared.data import ResumableLoader
 from shared.results import (
     DATA_HPARAMS,
     DATA_STATE,
     MODULE_HPARAMS,
+    check_checkpoint,
+    find_checkpoint,
     is_within_epoch,
     write_atomically,
 )
@@ -62,6 +65,18 @@ def save(state: dict[str, Any], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
+
+
+def load(config: Config) -> dict[str, Any] | None:
+    """Read the checkpoint that `--ckpt_path` means, of either side, if it means one.
+
+    Raises:
+        UsageError: there is none, or it comes from another recipe.
+        RunError: it is damaged.
+    """
+    if config.ckpt_path is None:
+        return None
+    return check_checkpoint(find_checkpoint("raw_pytorch", config), config, resume=True)
 
 
 def restore(saved: dict[str, Any], parts: dict[str, Any], run_dir: Path) -> tuple[int, int, float]:

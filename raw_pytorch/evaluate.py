@@ -27,6 +27,7 @@ def validate(
     limit: int | None = None,
 ) -> dict[str, float]:
     """Validate on at most `limit` batches, and give `val/loss` and `val/accuracy`."""
+    module.val_probabilities.clear()
     metrics = {"val/loss": module.val_loss, "val/accuracy": module.val_accuracy}
     return _evaluate(module, module.validation_step, loader, metrics, device, precision, limit)
 

@@ -1,13 +1,21 @@
 """[log] TensorBoard, by hand.
 
-Lightning: Trainer(logger=TensorBoardLogger(...), log_every_n_steps=...), LearningRateMonitor, self.log
+Lightning: TensorBoardLogger(...), LearningRateMonitor(...), self.log(...)
 """
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from raw_pytorch.data import ImageData
+from raw_pytorch.module import ImageClassifier
+from shared.figures import add_figures
 
 
 class Logger:
@@ -27,6 +35,27 @@ class Logger:
     def log(self, scalars: dict[str, float], step: int) -> None:
         for tag, value in scalars.items() if self.writer else ():
             self.writer.add_scalar(tag, value, step)
+
+    def graph(self, module: ImageClassifier, device: torch.device) -> None:
+        if self.writer:
+            with warnings.catch_warnings():
+                # TensorBoard traces the model in a way that PyTorch has begun to leave behind.
+                warnings.filterwarnings("ignore", message="`torch.jit.trace")
+                self.writer.add_graph(module, module.example_input_array.to(device))
+
+    def figures(self, module: ImageClassifier, data: ImageData, step: int) -> None:
+        """Draw what the last validation found. Once: that takes as long as an epoch of digits."""
+        if self.writer and module.val_probabilities:
+            probabilities = torch.cat(module.val_probabilities)
+            name, split = data.hparams["dataset"], data.splits["val"]
+            add_figures(self.writer, name, split, probabilities, step)
+
+    def hyperparameters(self, values: dict[str, Any], metrics: dict[str, float]) -> None:
+        """For the HPARAMS page: not by `writer.add_hparams`, which would make a run of its own."""
+        if self.writer:
+            self.log(metrics, 0)
+            for summary in hparams(values, metrics):
+                self.writer.file_writer.add_summary(summary)
 
     def close(self) -> None:
         if self.writer:

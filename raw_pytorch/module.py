@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -43,6 +44,9 @@ class ImageClassifier(nn.Module):
         self.train_accuracy = MulticlassAccuracy(**accuracy)
         self.val_loss, self.val_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
         self.test_loss, self.test_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
+        self.val_probabilities: list[Tensor] = []
+        # [log] For the graph of the model in TensorBoard.
+        self.example_input_array = torch.zeros(1, 1, 28, 28)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
@@ -60,6 +64,7 @@ class ImageClassifier(nn.Module):
         # Weighted by its size: the last batch is smaller, and a mean over batches would be wrong.
         self.val_loss.update(F.cross_entropy(logits, labels), weight=len(labels))
         self.val_accuracy.update(logits, labels)
+        self.val_probabilities.append(logits.softmax(dim=1))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch

@@ -32,10 +32,7 @@ def fit(config: Config) -> dict[str, Any]:
     from shared.interrupt import Interrupt
     from shared.seeds import epoch_seed
 
-    saved = None
-    if config.ckpt_path is not None:
-        ckpt_path = results.find_checkpoint("raw_pytorch", config)
-        saved = results.check_checkpoint(ckpt_path, config, resume=True)  # [resume]
+    saved = checkpoint.load(config)  # [resume] None for a new run
     device = devices.choose(config.accelerator)  # [device]
     precision = Precision(config.precision, device)  # [precision]
     run_dir = results.create_run_dir("raw_pytorch", config)
@@ -67,6 +64,7 @@ def fit(config: Config) -> dict[str, Any]:
         epoch, global_step, best_loss = checkpoint.restore(saved, parts, run_dir)
     last = run_dir / "checkpoints" / "last.ckpt"
     started = time.perf_counter()
+    logger.graph(module, device)
     interrupt.defer()
     while epoch < max_epochs and not early_stopping.should_stop:  # [train]
         first_batch = train_loader.start_batch  # [resume] 0, but in an epoch that was interrupted
@@ -124,6 +122,7 @@ def fit(config: Config) -> dict[str, Any]:
             checkpoint.save(state, last)
         epoch += 1
         interrupt.check()
+    logger.figures(module, data, global_step - 1)
     fit_seconds = time.perf_counter() - started
     bar.close()
     interrupt.finish()
@@ -136,6 +135,7 @@ def fit(config: Config) -> dict[str, Any]:
         module.load_state_dict(results.read_checkpoint(best_path)["state_dict"])
     tested = evaluate.test(module, data.test_dataloader(), device, precision, limit)
     logger.log({**tested, "epoch": epoch}, global_step)
+    logger.hyperparameters(config.hparams(), results.final_metrics(validated, tested))
     logger.close()
     return results.write_summary(
         "raw_pytorch", run_dir, config, module, len(data.splits["train"]),

@@ -52,7 +52,7 @@ class Config:
     """One run. Fields left at None take the recipe of the dataset when the object is made.
 
     Raises:
-        UsageError: a value is out of range; the message names the flag, the value and what is right.
+        UsageError: a value is out of range; the message names the flag, the value and what fits.
     """
 
     dataset: Dataset = "digits"
@@ -108,6 +108,12 @@ class Config:
             value = getattr(self, field.name)
             if not _is_typed(value, field.type) or not is_valid(value):
                 raise UsageError(f"--{field.name}: got {_shown(value)}; expected {expected}")
+
+    def hparams(self) -> dict[str, Any]:
+        """What a run's result depends on, as TensorBoard can show it."""
+        silent = {"data_dir", "run_dir", "ckpt_path", "progress_bar", "num_workers"}
+        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in silent}
+        return {name: "off" if value is None else value for name, value in values.items()}
 
     def data_hparams(self) -> dict[str, Any]:
         """The arguments of `ImageData`."""
@@ -199,15 +205,15 @@ def parse_args(
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
         prog=f"python -m {program}",
-        description=f"{DESCRIPTIONS[program.split('.')[-1]]} Flags given later win over earlier ones "
-        "and over those of a YAML file given before them.",
+        description=f"{DESCRIPTIONS[program.split('.')[-1]]} Flags given later win over earlier "
+        "ones and over those of a YAML file given before them.",
         exit_on_error=False,
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="A YAML file of these flags.")
     parser.add_class_arguments(Config, as_group=False)
     for action in parser._actions:
-        # A flag that is a switch may stand alone, as `--progress_bar` and as `--progress_bar false`.
+        # A switch may stand alone: `--progress_bar` as well as `--progress_bar false`.
         if action.dest in BOOLEANS:
             action.nargs, action.const = "?", True
     if images:

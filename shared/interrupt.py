@@ -1,5 +1,5 @@
-"""SIGINT and SIGTERM, which is what a cluster's scheduler sends: a run ends after the step it is in,
-with a checkpoint to go on from. Neither PyTorch nor Lightning does this by itself."""
+"""SIGINT and SIGTERM, which is what a cluster's scheduler sends: a run ends after the step it is
+in, with a checkpoint to go on from. Neither PyTorch nor Lightning does this by itself."""
 
 from __future__ import annotations
 

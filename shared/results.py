@@ -1,5 +1,5 @@
-"""What a run leaves behind, the same for both sides: its folder, its summary, the fingerprint of its
-weights, and the closing lines on the screen."""
+"""What a run leaves behind, the same for both sides: its folder, its summary, the fingerprint of
+its weights, and the closing lines on the screen."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def _versions(parent: Path) -> list[int]:
 
 
 def find_checkpoint(side: str, config: Config) -> Path:
-    """The file that `--ckpt_path` means: itself, or `last` or `best` (the default) of the run folder,
-    which is `--run_dir` or the newest version that has such a checkpoint.
+    """The file that `--ckpt_path` means: itself, or `last` or `best` (the default) of the run
+    folder, which is `--run_dir` or the newest version that has such a checkpoint.
 
     Raises:
         UsageError: there is no such file.
@@ -96,7 +96,8 @@ def find_checkpoint(side: str, config: Config) -> Path:
         if path.is_file():
             return path
     raise UsageError(
-        f"--ckpt_path: no {name}.ckpt below {parent}; run python -m {side}.train first, or give a file"
+        f"--ckpt_path: no {name}.ckpt below {parent}; run python -m {side}.train first, or give "
+        "a file"
     )
 
 
@@ -151,13 +152,21 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
     for name in names:
         if name not in UNBOUND and saved.get(name) != getattr(config, name):
             raise UsageError(
-                f"--{name}: got {getattr(config, name)!r}; {path} was trained with {saved.get(name)!r}"
+                f"--{name}: got {getattr(config, name)!r}; {path} was trained with "
+                f"{saved.get(name)!r}"
             )
     return checkpoint
 
 
 # What may change when a run is resumed, since it does not change the weights.
 UNBOUND = {"data_dir", "num_workers"}
+
+
+def final_metrics(validated: Mapping[str, Any], tested: Mapping[str, Any]) -> dict[str, float]:
+    """What TensorBoard's HPARAMS page shows of a run."""
+    metrics = {**validated, **tested}
+    names = ("val/loss", "val/accuracy", "test/loss", "test/accuracy")
+    return {f"hp/{name.replace('/', '_')}": float(metrics[name]) for name in names}
 
 
 def is_within_epoch(checkpoint: Mapping[str, Any]) -> bool:
@@ -252,7 +261,7 @@ def write_summary(
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that whoever looks sees the old one or the new one, whole, whatever happens."""
+    """Write a file so that whoever looks sees the old one or the new one, whole."""
     data = content.encode() if isinstance(content, str) else content
     descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
 from shared.config import Config
 from shared.results import SIDES
@@ -35,6 +36,16 @@ ROOT = Path(__file__).resolve().parents[1]
 def one_thread() -> None:
     # Sums are taken in another order with another number of threads, and so come out otherwise.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_pictures() -> Iterator[pytest.MonkeyPatch]:
+    """Figures and graphs take as long as the rest of a short run; test_tensorboard.py asks for them
+    by undoing this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SummaryWriter, "add_figure", lambda *_, **__: None)
+        patch.setattr(SummaryWriter, "add_graph", lambda *_, **__: None)
+        yield patch
 
 
 @pytest.fixture(autouse=True)

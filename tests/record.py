@@ -70,7 +70,7 @@ def record_fit(side: str, config: Config) -> Record:
 
 
 def assert_equal_runs(raw: Record, lightning: Record) -> None:
-    """Equal to the bit, in the order of causes, so that the first difference is the one reported."""
+    """Equal to the bit, in the order of causes: the first difference is the one reported."""
     assert raw.train_losses, "nothing was recorded"
     assert first_difference(raw.train_losses, lightning.train_losses) is None
     assert first_difference(raw.gradients, lightning.gradients) is None

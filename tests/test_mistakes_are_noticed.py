@@ -56,7 +56,7 @@ MISTAKES: dict[str, dict[str, list[tuple]]] = {
     "mean over unequal batches": {"module.py": [(", weight=len(labels)", "", 2)]},
     "metrics not reset": {"evaluate.py": [("metric.reset()", "pass")]},
     "softmax before the loss": {
-        "module.py": [("loss = F.cross_entropy(logits,", "loss = F.cross_entropy(logits.softmax(1),")]
+        "module.py": [("loss = F.cross_entropy(logits", "loss = F.cross_entropy(logits.softmax(1)")]
     },
     "loss summed over the batch": {
         "module.py": [
@@ -73,7 +73,7 @@ MISTAKES: dict[str, dict[str, list[tuple]]] = {
         "train.py": [("if batch_idx % config.accumulate_grad_batches == 0:", "if True:")]
     },
     "last window left without a step": {
-        "train.py": [("config.accumulate_grad_batches and not is_last:", "config.accumulate_grad_batches:")]
+        "train.py": [("grad_batches and not is_last:", "grad_batches:")]
     },
     "clipping forgotten": {
         "train.py": [("torch.nn.utils.clip_grad_norm_(module.parameters(), config", "(config")]
@@ -94,7 +94,7 @@ MISTAKES: dict[str, dict[str, list[tuple]]] = {
         "train.py": [(" and not early_stopping.should_stop", "")]
     },
     "early stopping one epoch late": {
-        "early_stopping.py": [("self.wait_count >= self.patience", "self.wait_count > self.patience")]
+        "early_stopping.py": [("wait_count >= self.patience", "wait_count > self.patience")]
     },
 }  # fmt: skip
 
@@ -179,7 +179,8 @@ def test_a_mistake_is_noticed(name, lightning, tmp_path):
 
 
 def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
-    mistake = {"train.py": [('best_path = run_dir / "checkpoints" / "best.ckpt"', 'best_path = run_dir / "checkpoints" / "last.ckpt"')]}  # fmt: skip
+    best = 'best_path = run_dir / "checkpoints" / "best.ckpt"'
+    mistake = {"train.py": [(best, best.replace("best.ckpt", "last.ckpt"))]}
     for seed in range(10):
         options = dict(max_epochs=10, batch_size=32, seed=seed, lr=0.01)
         options.update(accumulate_grad_batches=1, early_stopping_patience=None)

@@ -38,12 +38,12 @@ CONFIGURATIONS = {
         accumulate_grad_batches=3,
         gradient_clip_val=0.5,
         precision="bf16-mixed",
-        num_workers=2,
         early_stopping_patience=2,
         checkpoint_every_n_steps=2,
+        num_workers=2,
         dropout=0.5,
         batch_size=50,
-    ),  # fmt: skip
+    ),
 }
 if torch.cuda.is_available():
     CONFIGURATIONS["16-mixed"] = dict(precision="16-mixed", gradient_clip_val=0.5)

@@ -34,11 +34,9 @@ def main() -> None:
                 rows.append(json.loads((run_dir / "summary.json").read_text()))
             raw, lightning = rows[-2:]
             same = "equal" if raw["weights_sha256"] == lightning["weights_sha256"] else "DIFFERENT"
-            print(
-                f"seed {seed}  test accuracy {raw['test_accuracy']:.2%} {lightning['test_accuracy']:.2%}"
-                f"  fit {raw['fit_seconds']:.1f} s {lightning['fit_seconds']:.1f} s  weights {same}",
-                flush=True,
-            )
+            accuracies = f"{raw['test_accuracy']:.2%} {lightning['test_accuracy']:.2%}"
+            seconds = f"{raw['fit_seconds']:.1f} s {lightning['fit_seconds']:.1f} s"
+            print(f"seed {seed}  test {accuracies}  fit {seconds}  weights {same}", flush=True)
     result = {"dataset": config.dataset, "epochs": config.max_epochs, "runs": rows}
     path = RUNS / "accuracy" / f"{config.dataset}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

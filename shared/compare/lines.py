@@ -1,5 +1,5 @@
-"""Lines of code of both sides, counted by Python's tokenizer: a line counts if it holds a token that
-is neither a comment nor part of a docstring."""
+"""Lines of code of both sides, counted by Python's tokenizer: a line counts if it holds a token
+that is neither a comment nor part of a docstring."""
 
 from __future__ import annotations
 

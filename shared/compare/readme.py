@@ -11,7 +11,6 @@ import io
 import json
 import re
 import statistics
-from pathlib import Path
 from typing import Any
 
 from shared.compare.lines import ROOT, files
@@ -75,10 +74,11 @@ def measured() -> dict[str, str]:
             for side in SIDES:
                 runs = [run for run in result["runs"] if run["implementation"] == side]
                 accuracies = [run["test_accuracy"] for run in runs]
+                mean, least = statistics.mean(accuracies), min(accuracies)
                 seconds = statistics.median(run["fit_seconds"] for run in runs)
                 table.append(
                     f"| {result['dataset']} | {result['epochs']} | {side} "
-                    f"| {statistics.mean(accuracies):.2%} | {min(accuracies):.2%} | {seconds:.1f} s |"
+                    f"| {mean:.2%} | {least:.2%} | {seconds:.1f} s |"
                 )
         blocks["accuracy"] = "\n".join(table)
     return blocks

@@ -1,0 +1,89 @@
+"""The pictures in TensorBoard: where a model errs, and how surely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from shared.data import DATASETS, ImageDataset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
+
+MISTAKES = 15
+
+
+def add_figures(
+    writer: SummaryWriter, name: str, split: ImageDataset, probabilities: Tensor, step: int
+) -> None:
+    """Write `val/confusion_matrix` and `val/mistakes`.
+
+    Args:
+        name: of the dataset.
+        probabilities: float32 [N, 10], in the order of the split.
+    """
+    classes = DATASETS[name].classes
+    probabilities = probabilities.float().cpu()
+    writer.add_figure("val/confusion_matrix", confusion_figure(classes, split, probabilities), step)
+    writer.add_figure("val/mistakes", mistakes_figure(classes, split, probabilities), step)
+
+
+def confusion_figure(
+    classes: tuple[str, ...], split: ImageDataset, probabilities: Tensor
+) -> Figure:
+    """How often each class (row) was taken for each class (column)."""
+    from matplotlib.figure import Figure
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    counts = multiclass_confusion_matrix(probabilities, split.labels, num_classes=len(classes))
+    # Placed by hand: matplotlib's own layout draws everything several times.
+    figure = Figure(figsize=(6, 6))
+    axes = figure.add_axes((0.14, 0.14, 0.84, 0.84))
+    # The diagonal is some hundred times as large as the rest, and would leave it all white.
+    axes.imshow(counts.float().log1p(), cmap="Blues")
+    for (row, column), count in ((tuple(i), counts[tuple(i)]) for i in counts.nonzero().tolist()):
+        dark = counts[row, column].log1p() > counts.max().log1p() / 2
+        colour = "white" if dark else "black"
+        axes.text(column, row, int(count), ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=45 if len(classes[0]) > 1 else 0)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    return figure
+
+
+def mistakes_figure(classes: tuple[str, ...], split: ImageDataset, probabilities: Tensor) -> Figure:
+    """The mistakes made with the most confidence, the worst first."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4.6))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, 5)
+    axes.set_ylim(3, 0)
+    worst = find_mistakes(split.labels, probabilities)[:MISTAKES]
+    if len(worst) == 0:
+        axes.text(2.5, 1.5, "no mistakes", ha="center")
+    for place, index in enumerate(worst.tolist()):
+        y, x = divmod(place, 5)
+        axes.imshow(
+            split.images[index, 0], cmap="gray_r", extent=(x + 0.18, x + 0.82, y + 0.98, y + 0.34)
+        )
+        confidence, answer = probabilities[index].max(dim=0)
+        title = f"{classes[split.labels[index]]}\nas {classes[answer]}, {confidence:.0%}"
+        axes.text(x + 0.5, y + 0.3, title, ha="center", fontsize=8)
+    # imshow sets the limits to those of its picture.
+    axes.set_xlim(0, 5)
+    axes.set_ylim(3, 0)
+    return figure
+
+
+def find_mistakes(labels: Tensor, probabilities: Tensor) -> Tensor:
+    """Indices int64 of the wrong answers, the most confident first."""
+    confidence, predicted = probabilities.max(dim=1)
+    wrong = (predicted != labels).nonzero().flatten()
+    # Stable, so that equal confidences come in the same order everywhere.
+    return wrong[torch.argsort(confidence[wrong], descending=True, stable=True)]
