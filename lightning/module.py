@@ -116,7 +116,7 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> dict:
         optimizer = make_optimizer(self, self.hparams.lr, self.hparams.weight_decay)
-        # [schedule] Not trainer.estimated_stepping_batches: it makes the loader's iterator too
+        # Not trainer.estimated_stepping_batches: it makes the loader's iterator too
         # early, and a resumed loader forgets its place (Lightning-AI/pytorch-lightning#20550).
         data = self.trainer.datamodule
         batches = math.ceil(len(data.splits["train"]) / data.hparams.batch_size)

@@ -36,11 +36,11 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     data = ImageData(**config.data_hparams())
     trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
     if images:
-        data = pictures.make_loader(config.dataset, images, config.batch_size)
+        data, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
     # [predict] Eval mode and no gradients again; the answers come back on the CPU, batch by batch.
     probabilities = torch.cat(trainer.predict(module, data))
     if images:
-        results.print_answers(config.dataset, images, probabilities)
+        results.print_answers(config.dataset, images, probabilities, problems)
     else:
         results.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
     return probabilities

@@ -30,7 +30,7 @@ def fit(config: Config) -> dict[str, Any]:
     ckpt_path = None
     if config.ckpt_path is not None:
         ckpt_path = results.find_checkpoint("lightning", config)
-        results.check_checkpoint(ckpt_path, config, resume=True)  # [resume]
+        results.check_checkpoint(ckpt_path, config, resume=True)
     options = trainer_options(config)
     run_dir = results.create_run_dir("lightning", config)
     pl.seed_everything(config.seed, verbose=False)  # [seed] random, numpy and torch at once
@@ -38,21 +38,22 @@ def fit(config: Config) -> dict[str, Any]:
     data = ImageData(**config.data_hparams())
     module = ImageClassifier(**config.module_hparams())
 
-    # [checkpoint] A callback for each: save_last=True beside a monitored one would write last.ckpt
-    # only when best.ckpt is written.
+    # A callback for each: save_last=True beside a monitored one would write last.ckpt only when
+    # best.ckpt is written.
     interrupt = Interrupt("lightning", run_dir)
     where = dict(dirpath=run_dir / "checkpoints", enable_version_counter=False)
     callbacks = [
         LearningRateMonitor("step"),
         stop_on_signal(interrupt, where["dirpath"] / "last.ckpt"),
-        ModelCheckpoint(monitor="val/loss", filename="best", **where),
+        ModelCheckpoint(monitor="val/loss", filename="best", **where),  # [checkpoint]
         ModelCheckpoint(filename="last", **where),
     ]
     if config.checkpoint_every_n_steps is not None:
         callbacks.append(save_between(config.checkpoint_every_n_steps, where))
     if config.early_stopping_patience is not None:
+        patience = config.early_stopping_patience
         # [early-stop] Its counter is saved in the checkpoint, too.
-        callbacks.append(EarlyStopping("val/loss", patience=config.early_stopping_patience))
+        callbacks.append(EarlyStopping("val/loss", patience=patience))
     options["callbacks"] += callbacks
     # [log] The graph of the model is drawn from its example_input_array.
     logger = TensorBoardLogger(
@@ -68,8 +69,8 @@ def fit(config: Config) -> dict[str, Any]:
         fast_dev_run=config.fast_dev_run,
     )
     started = time.perf_counter()
-    # [train] [validate] The loop. Moving batches, train() and eval(), zero_grad, backward, step,
-    # the schedule, validation after each epoch, resuming: all of it happens in here.
+    # [train] [validate] [resume] The loop. Moving batches, train() and eval(), zero_grad, backward,
+    # step, the schedule, validation after each epoch, resuming: all of it happens in here.
     trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     fit_seconds = time.perf_counter() - started
     interrupt.finish()

@@ -38,7 +38,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     module.to(device)
     data = ImageData(**config.data_hparams(), device=device)
     if images:
-        loader = pictures.make_loader(config.dataset, images, config.batch_size)
+        loader, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
     else:
         data.prepare_data()
         data.setup()
@@ -52,7 +52,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
         ]
     probabilities = torch.cat(batches)
     if images:
-        results.print_answers(config.dataset, images, probabilities)
+        results.print_answers(config.dataset, images, probabilities, problems)
     else:
         results.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
     return probabilities

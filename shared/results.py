@@ -124,7 +124,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{path}: not a whole checkpoint file ({reason[:120]})") from None
-    missing = {"state_dict", "epoch", "global_step", "hyper_parameters", DATA_HPARAMS}
+    missing = {"state_dict", "epoch", "global_step", MODULE_HPARAMS, DATA_HPARAMS, DATA_STATE}
     if not isinstance(checkpoint, dict) or not missing <= checkpoint.keys():
         raise RunError(f"{path}: a PyTorch file, but not a checkpoint of this project")
     return checkpoint
@@ -155,6 +155,11 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
                 f"--{name}: got {getattr(config, name)!r}; {path} was trained with "
                 f"{saved.get(name)!r}"
             )
+    done = checkpoint[DATA_STATE]["epoch"]
+    if resume and config.ckpt_path not in ("last", "best") and done >= config.max_epochs:
+        raise UsageError(
+            f"--ckpt_path: {path} has all its {done} epochs behind it; give it to the test program"
+        )
     return checkpoint
 
 
@@ -326,8 +331,14 @@ def write_predictions(ckpt_path: Path, labels: Tensor, probabilities: Tensor) ->
     return folder / "predictions.csv"
 
 
-def print_answers(dataset: str, files: Sequence[str], probabilities: Tensor) -> None:
-    """One line for each picture: what it shows, with which confidence, and the file."""
+def print_answers(
+    dataset: str, files: Sequence[str], probabilities: Tensor, problems: Sequence[str]
+) -> None:
+    """One line for each picture: what it shows, with which confidence, and the file.
+
+    Raises:
+        RunError: after the answers, if there are `problems`: a line on each unreadable picture.
+    """
     from shared.data import DATASETS
 
     classes = DATASETS[dataset].classes
@@ -335,3 +346,5 @@ def print_answers(dataset: str, files: Sequence[str], probabilities: Tensor) -> 
     for file, row in zip(files, probabilities, strict=True):
         confidence, answer = row.max(dim=0)
         print(f"{classes[answer]:{width}}  {confidence:6.1%}  {file}")
+    if problems:
+        raise RunError("; ".join(problems))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from shared.config import Config
+from shared.data import ResumableLoader
 from shared.results import fingerprint, read_checkpoint
 
 SIDES = ("raw_pytorch", "lightning")
@@ -67,6 +68,26 @@ def record_fit(side: str, config: Config) -> Record:
     with recording() as record:
         record.summary = importlib.import_module(f"{side}.train").fit(config)
     return record
+
+
+@contextlib.contextmanager
+def at_batch(number: int, happens: Any) -> Iterator[None]:
+    """Call `happens()` when the training loader hands out its batch `number`, counted from 0."""
+    count, seen = ResumableLoader._count, 0
+
+    def counted(self: ResumableLoader, batches: Iterator) -> Iterator:
+        nonlocal seen
+        for batch in count(self, batches):
+            if seen == number:
+                happens()
+            seen += 1
+            yield batch
+
+    ResumableLoader._count = counted
+    try:
+        yield
+    finally:
+        ResumableLoader._count = count
 
 
 def assert_equal_runs(raw: Record, lightning: Record) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import random
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from record import SIDES, first_difference, record_fit, recording
+from record import SIDES, at_batch, first_difference, record_fit, recording
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from shared.config import Config, Interrupted, UsageError
-from shared.data import ResumableLoader
 from shared.results import read_checkpoint
 
 EPOCHS, BATCHES = 3, 13
@@ -40,26 +37,6 @@ def config(run_dir: Path, case: str, **options: Any) -> Config:
 
 class Killed(BaseException):
     """Stands in for SIGKILL within a test's own process: nobody catches it, nobody tidies up."""
-
-
-@contextlib.contextmanager
-def at_batch(number: int, happens: Any) -> Iterator[None]:
-    """Call `happens()` when the training loader hands out its batch `number`, counted from 0."""
-    count, seen = ResumableLoader._count, 0
-
-    def counted(self: ResumableLoader, batches: Iterator) -> Iterator:
-        nonlocal seen
-        for batch in count(self, batches):
-            if seen == number:
-                happens()
-            seen += 1
-            yield batch
-
-    ResumableLoader._count = counted
-    try:
-        yield
-    finally:
-        ResumableLoader._count = count
 
 
 def send(number: signal.Signals) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,8 +18,14 @@ SILENT = {
 }  # fmt: skip
 
 
+TAG = re.compile(r"\[([a-z][a-z-]*)\]")
+
+
 def count(path: Path) -> int:
-    source = path.read_text()
+    return len(code_lines(path.read_text()))
+
+
+def code_lines(source: str) -> set[int]:
     docstrings: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
@@ -28,7 +36,7 @@ def count(path: Path) -> int:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in SILENT:
             code.update(range(token.start[0], token.end[0] + 1))
-    return len(code - docstrings)
+    return code - docstrings
 
 
 def replacement(path: Path) -> str:
@@ -54,3 +62,58 @@ def files() -> list[tuple[str, int, int | None, str]]:
     return sorted(
         rows, key=lambda r: (r[2] is None, order.index(r[0]) if r[0] in order else 0, r[0])
     )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a concern is dealt with: lines of code of one file, and the first of them as text."""
+
+    file: str
+    lines: frozenset[int]
+    text: str
+
+
+def concerns(folder: Path) -> dict[str, list[Place]]:
+    """For each tag, the places in a folder that it marks.
+
+    A tag marks the statement or the argument on its line, or, on a line of its own, the one below;
+    in a docstring, all of its function, class or file. Of a loop or a block it marks the first line
+    only, since what is in it has tags of its own; a plain `if` it marks whole.
+    """
+    found: dict[str, list[Place]] = {}
+    for path in sorted(folder.glob("*.py")):
+        source = path.read_text()
+        text, code, tree = source.splitlines(), code_lines(source), ast.parse(source)
+        marks: list[tuple[str, int, set[int]]] = []
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                for tag in TAG.findall(token.string):
+                    line = next(n for n in range(token.start[0], len(text) + 1) if n in code)
+                    marks.append((tag, line, _marked(tree, line)))
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                for tag in TAG.findall(ast.get_docstring(node) or ""):
+                    first = getattr(node, "lineno", 1)
+                    lines = set(range(first, getattr(node, "end_lineno", len(text)) + 1))
+                    marks.append((tag, first, lines))
+        for tag, first, lines in marks:
+            shown = text[first - 1].split("  # ")[0].strip().rstrip(",")
+            found.setdefault(tag, []).append(Place(path.name, frozenset(lines & code), shown))
+    return found
+
+
+def _marked(tree: ast.Module, line: int) -> set[int]:
+    starting = [n for n in ast.walk(tree) if getattr(n, "lineno", 0) == line]
+    statements = [n for n in starting if isinstance(n, (ast.stmt, ast.keyword))]
+    if not statements:
+        return {line}
+    node = max(statements, key=lambda n: n.end_lineno)
+    inner = [n for n in ast.walk(node) if isinstance(n, ast.stmt) and hasattr(n, "body")]
+    if inner and not (isinstance(node, ast.If) and inner == [node]):
+        return set(range(line, node.body[0].lineno))
+    return set(range(line, node.end_lineno + 1))
+
+
+def total(places: list[Place]) -> int:
+    """Lines of code of all places together, each line once."""
+    return len({(place.file, line) for place in places for line in place.lines})

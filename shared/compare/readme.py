@@ -13,10 +13,16 @@ import re
 import statistics
 from typing import Any
 
-from shared.compare.lines import ROOT, files
+from shared.compare.lines import LIGHTNING, RAW, ROOT, concerns, files, total
 from shared.results import RUNS, SIDES, print_summary, write_atomically
 
 README = ROOT / "README.md"
+
+# The tags, in the order in which a run comes to them.
+CONCERNS = (
+    "seed", "device", "precision", "data", "resume", "train", "accumulate", "clip", "schedule",
+    "validate", "early-stop", "checkpoint", "log", "progress", "test", "predict",
+)  # fmt: skip
 
 
 def block(name: str, text: str) -> tuple[re.Pattern[str], int]:
@@ -51,7 +57,30 @@ def from_source() -> dict[str, str]:
     raw_total = sum(raw for _, raw, _, _ in rows[1:])
     lightning_total = sum(lightning or 0 for _, _, lightning, _ in rows[1:])
     table.append(f"| all but `minimal.py` | {raw_total} | {lightning_total} | |")
-    return {"files": "\n".join(table)}
+    return {"files": "\n".join(table), "concerns": concern_table()}
+
+
+def concern_table() -> str:
+    """One row for each tag: where it is done by hand, what does it in Lightning, and the lines."""
+    raw, lightning = concerns(RAW), concerns(LIGHTNING)
+    table = [
+        "| concern | by hand | lines | with Lightning | lines |",
+        "| --- | --- | ---: | --- | ---: |",
+    ]
+    for tag in CONCERNS:
+        # A file of its own says it all; elsewhere, the places in the loop come first.
+        places = sorted(raw[tag], key=lambda p: (p.file != "train.py", p.file))
+        own = {name for name, _, lightning_lines, _ in files() if lightning_lines is None}
+        names = [f"`{p.file}`" for p in places if p.file in own]
+        names += [f"`{p.file}:{min(p.lines)}`" for p in places if p.lines and p.file not in own]
+        shown = ", ".join(list(dict.fromkeys(names))[:3]) + (", …" if len(set(names)) > 3 else "")
+        theirs = sorted(lightning[tag], key=lambda p: (p.file != "train.py", p.file))
+        text = theirs[0].text.replace("|", "\\|")
+        expression = f"`{text if len(text) <= 64 else text[:61] + '...'}`"
+        table.append(
+            f"| `[{tag}]` | {shown} | {total(raw[tag])} | {expression} | {total(lightning[tag])} |"
+        )
+    return "\n".join(table)
 
 
 def measured() -> dict[str, str]:
