@@ -241,6 +241,7 @@ def parse_args(
 
 DESCRIPTIONS = {
     "train": "Train on the chosen dataset, then test the best checkpoint.",
+    "accuracy": "Train both sides with five seeds, and compare.",
     "test": "Test a checkpoint of a run.",
     "predict": "Write predictions.csv for the test split, or classify pictures of your own.",
 }
