@@ -113,12 +113,17 @@ class Evil:
         return (Path.touch, (Path("executed"),))
 
 
+def flipped(content: bytes, place: int) -> bytes:
+    """With one bit changed; in the middle of the file, where the tensors are."""
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
 BAD = {
     "a missing file": (None, 2, "no file"),
     "an empty file": (lambda good: b"", 1, "not a whole checkpoint"),
     "a truncated file": (lambda good: good[: len(good) // 2], 1, "not a whole checkpoint"),
     "a flipped bit": (
-        lambda good: good[:9999] + bytes([good[9999] ^ 1]) + good[10000:],
+        lambda good: flipped(good, len(good) // 2),
         1,
         "damaged",
     ),
