@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 
 def content(name: str) -> str:
     match = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.S)
-    assert match, f"the README has no block {name}"
+    assert match, f"the README has no block {name}, or nothing in it: make readme"
     return match[1]
 
 
@@ -106,3 +106,22 @@ def test_the_accuracy_table_comes_from_a_file_of_runs():
         result = {"dataset": name, "epochs": 1, "runs": runs}
         (RUNS / "accuracy" / f"{name}.json").write_text(json.dumps(result))
     assert "| mnist | 1 | lightning | 99.20% | 99.00% | 2.0 s |" in readme.measured()["accuracy"]
+
+
+def test_hooks_are_called_in_the_order_it_says(fit, monkeypatch):
+    from lightning.module import ImageClassifier
+
+    paragraph = re.search(r"\*\*owns the loop\*\*.*?\n- ", README, re.S)[0]
+    hooks = re.findall(r"`(\w+)`", paragraph)
+    assert len(hooks) == 12
+    called = []
+    for hook in hooks:
+        original = getattr(ImageClassifier, hook)
+
+        def recorded(self, *args, hook=hook, original=original):
+            called.append(hook)
+            return original(self, *args)
+
+        monkeypatch.setattr(ImageClassifier, hook, recorded)
+    fit("lightning", fast_dev_run=True)
+    assert called == hooks

@@ -27,7 +27,7 @@ CONCERNS = (
 
 def block(name: str, text: str) -> tuple[re.Pattern[str], int]:
     """The pattern of a generated block, and how often it occurs in the text."""
-    pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.S)
+    pattern = re.compile(rf"(<!-- {name} -->\n)(?:.*?\n)?(<!-- /{name} -->)", re.S)
     return pattern, len(pattern.findall(text))
 
 
@@ -41,7 +41,7 @@ def generate(text: str, blocks: dict[str, str]) -> str:
         pattern, count = block(name, text)
         if count != 1:
             raise ValueError(f"README.md: {count} blocks {name}; expected one")
-        text = pattern.sub(lambda match, c=content: match[1] + c + match[2], text)
+        text = pattern.sub(lambda match, c=content: match[1] + c + "\n" + match[2], text)
     return text
 
 
