@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from record import SIDES, at_batch, first_difference, record_fit, recording
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -29,10 +28,8 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def config(run_dir: Path, case: str, **options: Any) -> Config:
-    return Config(
-        run_dir=str(run_dir), max_epochs=EPOCHS, batch_size=100, accelerator="cpu",
-        log_every_n_steps=1, **{**CASES[case], **options},
-    )  # fmt: skip
+    common = dict(max_epochs=EPOCHS, batch_size=100, accelerator="cpu", log_every_n_steps=1)
+    return Config(run_dir=str(run_dir), **{**common, **CASES[case], **options})
 
 
 class Killed(BaseException):
@@ -215,15 +212,25 @@ def test_another_recipe_is_refused_by_name(side, change, undisturbed, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+STOPPING = dict(max_epochs=12, lr=0.8, early_stopping_patience=2)
+
+
+@pytest.fixture(scope="module")
+def stopped_early(tmp_path_factory) -> Any:
+    run_dir = tmp_path_factory.mktemp("early") / "run"
+    record = record_fit("raw_pytorch", config(run_dir, "plain", **STOPPING))
+    assert record.summary["epochs"] < STOPPING["max_epochs"] - 1, "it has to stop early"
+    return record
+
+
 @pytest.mark.parametrize("writer", SIDES)
-def test_the_counter_of_early_stopping_survives(writer, tmp_path):
-    """Two bad epochs, one on each side of the interruption, end a run with a patience of two."""
-    run_dir = tmp_path / "run"
-    options = dict(early_stopping_patience=2, dropout=0.3)
-    with at_batch(30, send(signal.SIGTERM)), pytest.raises(Interrupted):
-        importlib.import_module(f"{writer}.train").fit(config(run_dir, "everything"))
-    saved = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
-    state = saved["callbacks"]["EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"]
-    assert set(state) >= {"wait_count", "best_score", "patience"}
-    assert state["patience"] == options["early_stopping_patience"]
-    assert torch.isfinite(torch.as_tensor(state["best_score"]))
+@pytest.mark.parametrize("resumer", SIDES)
+def test_the_counter_of_early_stopping_survives(writer, resumer, stopped_early, tmp_path):
+    """Of two bad epochs, one lies before the interruption; from zero, the run would go on."""
+    run_dir, expected = tmp_path / "run", stopped_early.summary
+    in_the_last_epoch = (expected["epochs"] - 1) * BATCHES + 5
+    with at_batch(in_the_last_epoch, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        importlib.import_module(f"{writer}.train").fit(config(run_dir, "plain", **STOPPING))
+    after = record_fit(resumer, config(run_dir, "plain", ckpt_path="last", **STOPPING))
+    for name in ("epochs", "weights_sha256", "best_weights_sha256"):
+        assert after.summary[name] == expected[name], name
