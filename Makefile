@@ -47,7 +47,7 @@ accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
 	$(PY) -m shared.compare.accuracy --dataset $(DATASET) $(ARGS)
 
 test: $(READY) ## Run the tests: the proof that both sides are the same run
-	$(PY) -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 lint: $(READY) ## Check style and formatting
 	$(PY) -m ruff check

@@ -60,4 +60,7 @@ class ImageData(pl.LightningDataModule):
             num_workers=self.hparams.num_workers,
             # [device] The accelerator copies from pinned memory while it computes.
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
+            # [ddp] Each process has a share of every split.
+            num_replicas=self.trainer.world_size,
+            rank=self.trainer.global_rank,
         )

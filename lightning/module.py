@@ -14,8 +14,15 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from shared.figures import add_figures
 from shared.model import ConvNet, make_optimizer, make_scheduler
+from shared.ranks import gather
 from shared.results import is_within_epoch
-from shared.seeds import epoch_seed, generator_state, restore_generators, restore_metric
+from shared.seeds import (
+    epoch_seed,
+    generator_state,
+    metric_state,
+    restore_generators,
+    restore_metric,
+)
 
 
 class ImageClassifier(pl.LightningModule):
@@ -55,7 +62,7 @@ class ImageClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # [resume] What Lightning's checkpoint lacks, and a run stopped within an epoch needs.
         checkpoint["generators"] = generator_state(self.device)
-        checkpoint["train_accuracy"] = self.train_accuracy.metric_state
+        checkpoint["train_accuracy"] = metric_state(self.train_accuracy)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.saved = checkpoint
@@ -93,14 +100,11 @@ class ImageClassifier(pl.LightningModule):
     def on_train_end(self) -> None:
         # [log] Drawn once, after the last validation: a figure takes as long as an epoch of digits.
         if self.val_probabilities and not self.trainer.fast_dev_run:
-            data, probabilities = self.trainer.datamodule, torch.cat(self.val_probabilities)
-            add_figures(
-                self.logger.experiment,
-                data.hparams.dataset,
-                data.splits["val"],
-                probabilities,
-                self.global_step - 1,
-            )
+            data, step = self.trainer.datamodule, self.global_step - 1
+            probabilities = gather(torch.cat(self.val_probabilities))  # [ddp] from all processes
+            if self.trainer.is_global_zero:
+                writer, name = self.logger.experiment, data.hparams.dataset
+                add_figures(writer, name, data.splits["val"], probabilities, step)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch
@@ -119,7 +123,8 @@ class ImageClassifier(pl.LightningModule):
         # Not trainer.estimated_stepping_batches: it makes the loader's iterator too
         # early, and a resumed loader forgets its place (Lightning-AI/pytorch-lightning#20550).
         data = self.trainer.datamodule
-        batches = math.ceil(len(data.splits["train"]) / data.hparams.batch_size)
+        images = math.ceil(len(data.splits["train"]) / self.trainer.world_size)  # [ddp] its share
+        batches = math.ceil(images / data.hparams.batch_size)
         steps = math.ceil(batches / self.hparams.accumulate_grad_batches)
         total_steps = steps * self.hparams.max_epochs
         scheduler = make_scheduler(optimizer, self.hparams.lr, total_steps)

@@ -28,6 +28,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     from lightning.module import ImageClassifier
     from lightning.train import trainer_options
     from shared import pictures
+    from shared.ranks import gather
 
     options = trainer_options(config)
     ckpt_path = results.find_checkpoint("lightning", config)
@@ -39,6 +40,8 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
         data, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
     # [predict] Eval mode and no gradients again; the answers come back on the CPU, batch by batch.
     probabilities = torch.cat(trainer.predict(module, data))
+    if not images:
+        probabilities = gather(probabilities)  # [ddp] complete, and in order
     if images:
         results.print_answers(config.dataset, images, probabilities, problems)
     else:

@@ -35,7 +35,7 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
 
 def main() -> None:
     config, _ = parse_args("lightning.test")
-    results.print_test(*run(lambda: test(config)))
+    run(lambda: results.print_test(*test(config)))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,12 @@ import sys
 import time
 from typing import Any
 
-from shared import results
+from shared import ranks, results
 from shared.config import Config, UsageError, parse_args, run
 
 
 def fit(config: Config) -> dict[str, Any]:
-    """Train, then test the best checkpoint.
-
-    Returns:
-        The content of `summary.json`.
-    """
+    """Train, then test the best checkpoint. Returns the content of `summary.json`."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
     from pytorch_lightning.loggers import TensorBoardLogger
@@ -27,6 +23,7 @@ def fit(config: Config) -> dict[str, Any]:
     from lightning.module import ImageClassifier
     from shared.interrupt import Interrupt
 
+    config = results.after_restart("lightning", config)  # [ddp]
     ckpt_path = None
     if config.ckpt_path is not None:
         ckpt_path = results.find_checkpoint("lightning", config)
@@ -40,7 +37,7 @@ def fit(config: Config) -> dict[str, Any]:
 
     # A callback for each: save_last=True beside a monitored one would write last.ckpt only when
     # best.ckpt is written.
-    interrupt = Interrupt("lightning", run_dir)
+    interrupt = Interrupt("lightning", run_dir, config)
     where = dict(dirpath=run_dir / "checkpoints", enable_version_counter=False)
     callbacks = [
         LearningRateMonitor("step"),
@@ -74,6 +71,7 @@ def fit(config: Config) -> dict[str, Any]:
     trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     fit_seconds = time.perf_counter() - started
     interrupt.finish()
+    run_dir = trainer.strategy.broadcast(run_dir)  # [ddp] made by the first process
     epochs, global_step = trainer.current_epoch, trainer.global_step
     validated = dict(trainer.callback_metrics)
     if "val/loss" not in validated:  # [resume] of a run that was stopped after its last epoch
@@ -113,22 +111,26 @@ def stop_on_signal(interrupt: Any, last: Any) -> Any:
             # The Trainer has set its own handlers before: it would stop in the middle of a window
             # of accumulated gradients, and save nothing.
             interrupt.defer()
+            # [ddp] Only together can the processes stop between the same two steps.
+            decide = trainer.strategy.reduce_boolean_decision
+            interrupt.any_of = lambda received: decide(received, all=False)
 
         saved = False
 
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
             between = not trainer.fit_loop.epoch_loop._should_accumulate()
-            if interrupt.received and between and not trainer.is_last_batch:
+            if between and not trainer.is_last_batch and interrupt.requested():
                 trainer.save_checkpoint(last, weights_only=False)
                 self.saved = True
 
         def on_train_batch_start(self, *_: Any) -> None:
             # And not where it was saved: what the step logged is written after that hook.
             if self.saved:
-                interrupt.check()
+                interrupt.leave()
 
         def on_train_epoch_start(self, *_: Any) -> None:
-            interrupt.check()  # for a signal during validation: last.ckpt was written after it
+            if interrupt.requested():  # during validation: last.ckpt was written after it
+                interrupt.leave()
 
     return StopOnSignal()
 
@@ -141,6 +143,7 @@ def trainer_options(config: Config) -> dict[str, Any]:
     """
     from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
     from pytorch_lightning.callbacks import TQDMProgressBar
+    from pytorch_lightning.strategies import DDPStrategy
 
     class ProgressBar(TQDMProgressBar):
         """[progress] Lightning's bar, cut down to what fits on 80 columns."""
@@ -156,13 +159,28 @@ def trainer_options(config: Config) -> dict[str, Any]:
             f"--accelerator: {config.accelerator} is not available on this machine; use auto or cpu"
         )
     on_cuda = config.accelerator in ("auto", "cuda") and CUDAAccelerator.is_available()
+    on_mps = config.accelerator in ("auto", "mps") and MPSAccelerator.is_available()
+    count = CUDAAccelerator.auto_device_count() if on_cuda else 1 if on_mps else config.devices
+    if config.devices > count:
+        kind = "cuda" if on_cuda else "mps"
+        raise UsageError(
+            f"--devices: got {config.devices}; this machine has {count} of kind {kind}"
+        )
+    if config.num_nodes > 1 and not ranks.started():
+        raise UsageError("--num_nodes: got more than 1; start the program by torchrun on each node")
     if config.precision == "16-mixed" and not on_cuda:
         # Lightning would warn, and take bf16-mixed.
         raise UsageError("--precision: 16-mixed needs a CUDA GPU; use bf16-mixed or 32-true")
+    processes = config.devices * config.num_nodes
     show = config.progress_bar and sys.stdout.isatty()
     return {
         "accelerator": config.accelerator,  # [device]
-        "devices": 1,
+        # [ddp] Both said: left to itself, a Trainer under torchrun takes one device on a CPU, and
+        # every process trains a model of its own.
+        "devices": config.devices,
+        "num_nodes": config.num_nodes,
+        "strategy": DDPStrategy(timeout=ranks.TIMEOUT) if processes > 1 else "auto",
+        "use_distributed_sampler": False,  # [ddp] Its sampler would count images twice.
         "precision": config.precision,  # [precision] autocast and, for 16-mixed, the loss scaler
         # [seed] Bit for bit the same on CUDA too, where the fastest algorithms are not.
         "deterministic": True,
@@ -174,7 +192,7 @@ def trainer_options(config: Config) -> dict[str, Any]:
 
 def main() -> None:
     config, _ = parse_args("lightning.train")
-    results.print_summary(run(lambda: fit(config)))
+    run(lambda: results.print_summary(fit(config)))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from raw_pytorch import distributed
 from raw_pytorch.early_stopping import EarlyStopping
 from shared.config import Config
 from shared.data import ResumableLoader
@@ -25,7 +26,7 @@ from shared.results import (
     is_within_epoch,
     write_atomically,
 )
-from shared.seeds import generator_state, restore_generators, restore_metric
+from shared.seeds import generator_state, metric_state, restore_generators, restore_metric
 
 
 def state(
@@ -53,7 +54,7 @@ def state(
         DATA_STATE: train_loader.state_dict(),
         # What Lightning's own checkpoint lacks, and a run stopped within an epoch needs.
         "generators": generator_state(parts["data"].device),
-        "train_accuracy": module.train_accuracy.metric_state,
+        "train_accuracy": metric_state(module.train_accuracy),
     }
     if scaler := parts["precision"].state_dict():
         saved["MixedPrecision"] = scaler
@@ -62,9 +63,11 @@ def state(
 
 def save(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that an older one stays whole until the new one is."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
+    if distributed.rank() == 0:  # [ddp] All have the same weights, and one writes them.
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(path, buffer.getvalue())
+    distributed.barrier()  # nobody reads it before it is there
 
 
 def load(config: Config) -> dict[str, Any] | None:

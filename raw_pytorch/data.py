@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch.utils.data import DataLoader
 
-from shared import data
+from raw_pytorch import distributed
+from shared import data, ranks
 
 
 class ImageData:
@@ -30,7 +31,10 @@ class ImageData:
         self.device = device
 
     def prepare_data(self) -> None:
-        data.prepare(self.hparams["dataset"], self.hparams["data_dir"])
+        # [ddp] One process of each machine, while the others wait.
+        if ranks.local_rank() == 0:
+            data.prepare(self.hparams["dataset"], self.hparams["data_dir"])
+        distributed.barrier()
 
     def setup(self) -> None:
         self.splits = data.load(self.hparams["dataset"], self.hparams["data_dir"])
@@ -56,4 +60,7 @@ class ImageData:
             num_workers=self.hparams["num_workers"],
             # [device] The accelerator copies from pinned memory while it computes.
             pin_memory=self.device.type == "cuda",
+            # [ddp] Each process has a share of every split.
+            num_replicas=distributed.world_size(),
+            rank=distributed.rank(),
         )

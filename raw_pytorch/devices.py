@@ -10,15 +10,17 @@ import os
 import torch
 from torch import Tensor
 
-from shared.config import UsageError
+from shared import ranks
+from shared.config import Config, UsageError
 
 
-def choose(accelerator: str) -> torch.device:
-    """The device that `--accelerator` means, ready for use.
+def choose(config: Config) -> torch.device:
+    """The device that `--accelerator` means, ready for use: in each process its own.
 
     Raises:
-        UsageError: this machine lacks the accelerator.
+        UsageError: this machine lacks the accelerator, or has fewer than `--devices`.
     """
+    accelerator = config.accelerator
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -30,11 +32,26 @@ def choose(accelerator: str) -> torch.device:
         raise UsageError(
             f"--accelerator: {accelerator} is not available on this machine; use auto or cpu"
         )
+    count = {"cuda": torch.cuda.device_count(), "cpu": config.devices}.get(accelerator, 1)
+    if config.devices > count:
+        raise UsageError(
+            f"--devices: got {config.devices}; this machine has {count} of kind {accelerator}"
+        )
     # [seed] Bit for bit the same on CUDA too, where the fastest algorithms are not; cuBLAS reads
     # the variable when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    return torch.device(accelerator, 0) if accelerator != "cpu" else torch.device("cpu")
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    device = torch.device(accelerator, ranks.local_rank())
+    if accelerator == "cuda":
+        torch.cuda.set_device(device)  # [ddp] or every process would also use some of the first
+    return device
+
+
+def cores() -> int:
+    """The processor cores that this process may use, which may be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def move(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:

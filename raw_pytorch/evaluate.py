@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 from raw_pytorch.devices import move
@@ -25,11 +26,17 @@ def validate(
     device: torch.device,
     precision: Precision,
     limit: int | None = None,
+    replica: nn.Module | None = None,
 ) -> dict[str, float]:
-    """Validate on at most `limit` batches, and give `val/loss` and `val/accuracy`."""
+    """Validate on at most `limit` batches, and give `val/loss` and `val/accuracy`.
+
+    While training goes on, `replica` is what the steps are called through: [ddp] it takes the
+    averages of batch norm from the first process, where each has others.
+    """
     module.val_probabilities.clear()
     metrics = {"val/loss": module.val_loss, "val/accuracy": module.val_accuracy}
-    return _evaluate(module, module.validation_step, loader, metrics, device, precision, limit)
+    step = partial(replica, "validation_step") if replica else module.validation_step
+    return _evaluate(module, step, loader, metrics, device, precision, limit)
 
 
 def test(
@@ -60,7 +67,8 @@ def _evaluate(
         for batch_idx, batch in enumerate(itertools.islice(loader, limit)):
             step(move(batch, device), batch_idx)
     module.train()
-    # Over the whole split: what the metrics gathered, not a mean of what they gave for each batch.
+    # Over the whole split, and [ddp] over all processes: what the metrics gathered, not a mean of
+    # what they gave for each batch.
     values = {tag: metric.compute().item() for tag, metric in metrics.items()}
     for metric in metrics.values():
         metric.reset()

@@ -16,6 +16,7 @@ from torch.utils.tensorboard.summary import hparams
 from raw_pytorch.data import ImageData
 from raw_pytorch.module import ImageClassifier
 from shared.figures import add_figures
+from shared.ranks import gather
 
 
 class Logger:
@@ -29,12 +30,14 @@ class Logger:
         self.writer = SummaryWriter(str(run_dir)) if enabled else None
         self.log_every_n_steps = log_every_n_steps
 
-    def is_due(self, step: int) -> bool:
-        return (step + 1) % self.log_every_n_steps == 0
-
-    def log(self, scalars: dict[str, float], step: int) -> None:
+    def log(self, scalars: dict[str, Any], step: int) -> None:
         for tag, value in scalars.items() if self.writer else ():
             self.writer.add_scalar(tag, value, step)
+
+    def log_step(self, scalars: dict[str, Any], step: int) -> None:
+        """Log every so many steps. A tensor on a device is read only then: that waits for it."""
+        if (step + 1) % self.log_every_n_steps == 0:
+            self.log(scalars, step)
 
     def graph(self, module: ImageClassifier, device: torch.device) -> None:
         if self.writer:
@@ -45,8 +48,10 @@ class Logger:
 
     def figures(self, module: ImageClassifier, data: ImageData, step: int) -> None:
         """Draw what the last validation found. Once: that takes as long as an epoch of digits."""
-        if self.writer and module.val_probabilities:
-            probabilities = torch.cat(module.val_probabilities)
+        if not module.val_probabilities:  # nothing was left to train
+            return
+        probabilities = gather(torch.cat(module.val_probabilities))  # [ddp] from all processes
+        if self.writer:
             name, split = data.hparams["dataset"], data.splits["val"]
             add_figures(self.writer, name, split, probabilities, step)
 

@@ -23,13 +23,15 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     """
     import torch
 
-    from raw_pytorch import devices
+    from raw_pytorch import devices, distributed
     from raw_pytorch.data import ImageData
     from raw_pytorch.module import ImageClassifier
     from raw_pytorch.precision import Precision
     from shared import pictures
+    from shared.ranks import gather
 
-    device = devices.choose(config.accelerator)
+    device = devices.choose(config)
+    distributed.start(device)
     precision = Precision(config.precision, device)
     ckpt_path = results.find_checkpoint("raw_pytorch", config)
     saved = results.check_checkpoint(ckpt_path, config, resume=False)
@@ -51,6 +53,8 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
             for batch_idx, batch in enumerate(loader)
         ]
     probabilities = torch.cat(batches)
+    if not images:
+        probabilities = gather(probabilities)  # [ddp] complete, and in order
     if images:
         results.print_answers(config.dataset, images, probabilities, problems)
     else:
@@ -60,7 +64,9 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
 
 def main() -> None:
     config, images = parse_args("raw_pytorch.predict", images=True)
-    run(lambda: predict(config, images))
+    from raw_pytorch.distributed import launch
+
+    run(lambda: launch("raw_pytorch.predict", config) or predict(config, images))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
     Returns:
         The checkpoint's path, and `test/loss` and `test/accuracy` over the test split.
     """
-    from raw_pytorch import devices, evaluate
+    from raw_pytorch import devices, distributed, evaluate
     from raw_pytorch.data import ImageData
     from raw_pytorch.module import ImageClassifier
     from raw_pytorch.precision import Precision
 
-    device = devices.choose(config.accelerator)
+    device = devices.choose(config)
+    distributed.start(device)
     precision = Precision(config.precision, device)
     ckpt_path = results.find_checkpoint("raw_pytorch", config)
     saved = results.check_checkpoint(ckpt_path, config, resume=False)
@@ -39,7 +40,9 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
 
 def main() -> None:
     config, _ = parse_args("raw_pytorch.test")
-    results.print_test(*run(lambda: test(config)))
+    from raw_pytorch.distributed import launch
+
+    run(lambda: launch("raw_pytorch.test", config) or results.print_test(*test(config)))
 
 
 if __name__ == "__main__":

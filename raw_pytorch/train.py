@@ -5,7 +5,6 @@ python -m raw_pytorch.train --dataset mnist --max_epochs 1
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Any
 
@@ -14,15 +13,10 @@ from shared.config import Config, parse_args, run
 
 
 def fit(config: Config) -> dict[str, Any]:
-    """Train, then test the best checkpoint.
-
-    Returns:
-        The content of `summary.json`.
-    """
-    import numpy
+    """Train, then test the best checkpoint. Returns the content of `summary.json`."""
     import torch
 
-    from raw_pytorch import checkpoint, devices, evaluate
+    from raw_pytorch import checkpoint, devices, distributed, evaluate
     from raw_pytorch.data import ImageData
     from raw_pytorch.early_stopping import EarlyStopping
     from raw_pytorch.logger import Logger
@@ -30,15 +24,16 @@ def fit(config: Config) -> dict[str, Any]:
     from raw_pytorch.precision import Precision
     from raw_pytorch.progress import ProgressBar
     from shared.interrupt import Interrupt
-    from shared.seeds import epoch_seed
+    from shared.seeds import epoch_seed, seed_everything
 
+    config = results.after_restart("raw_pytorch", config)  # [ddp]
     saved = checkpoint.load(config)  # [resume] None for a new run
-    device = devices.choose(config.accelerator)  # [device]
+    device = devices.choose(config)  # [device]
     precision = Precision(config.precision, device)  # [precision]
     run_dir = results.create_run_dir("raw_pytorch", config)
-    random.seed(config.seed)  # [seed] every generator that some library may draw from
-    numpy.random.seed(config.seed)
-    torch.manual_seed(config.seed)
+    distributed.start(device)  # [ddp] From here on, all processes come by the same places.
+    run_dir, rank = distributed.broadcast(run_dir), distributed.rank()
+    seed_everything(config.seed)  # [seed]
 
     data = ImageData(**config.data_hparams(), device=device)
     data.prepare_data()  # [data]
@@ -48,10 +43,11 @@ def fit(config: Config) -> dict[str, Any]:
     module = ImageClassifier(**config.module_hparams())
     module.to(device)  # [device] before the optimizer is made, which holds on to what it sees
     optimizer, scheduler = module.configure_optimizers(len(train_loader))
-    logger = Logger(run_dir, config.log_every_n_steps, enabled=not config.fast_dev_run)
-    bar = ProgressBar(config.progress_bar, len(train_loader))
+    replica = distributed.wrap(module, device)  # [ddp]
+    logger = Logger(run_dir, config.log_every_n_steps, rank == 0 and not config.fast_dev_run)
+    bar = ProgressBar(config.progress_bar and rank == 0, len(train_loader))
     early_stopping = EarlyStopping(config.early_stopping_patience)  # [early-stop]
-    interrupt = Interrupt("raw_pytorch", run_dir)
+    interrupt = Interrupt("raw_pytorch", run_dir, config, distributed.any_of)
 
     max_epochs, limit = (1, 1) if config.fast_dev_run else (config.max_epochs, None)
     num_batches = limit or len(train_loader)
@@ -62,7 +58,7 @@ def fit(config: Config) -> dict[str, Any]:
     }  # fmt: skip
     if saved is not None:  # [resume]
         epoch, global_step, best_loss = checkpoint.restore(saved, parts, run_dir)
-    last = run_dir / "checkpoints" / "last.ckpt"
+    best, last = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     started = time.perf_counter()
     logger.graph(module, device)
     interrupt.defer()
@@ -74,18 +70,19 @@ def fit(config: Config) -> dict[str, Any]:
         bar.start_epoch(epoch, first_batch)
         module.train()
         for batch_idx, batch in enumerate(train_loader, first_batch):
-            if logger.is_due(global_step):
-                logger.log({"lr": scheduler.get_last_lr()[0]}, global_step)
+            logger.log_step({"lr": scheduler.get_last_lr()[0]}, global_step)  # [log]
             batch = devices.move(batch, device)  # [device]
-            with precision.autocast():  # [precision] forward and loss; never backward
-                loss = module.training_step(batch, batch_idx)
-            if batch_idx % config.accumulate_grad_batches == 0:
-                optimizer.zero_grad()
-            # [accumulate] A mean over the window, as if it were one batch.
-            precision.scaler.scale(loss / config.accumulate_grad_batches).backward()
-            bar.step(loss)  # [progress]
             is_last = batch_idx + 1 == num_batches
-            if (batch_idx + 1) % config.accumulate_grad_batches and not is_last:
+            is_full = is_last or (batch_idx + 1) % config.accumulate_grad_batches == 0
+            with distributed.synchronized(replica, is_full):  # [ddp] once in a window
+                with precision.autocast():  # [precision] forward and loss; never backward
+                    loss = replica("training_step", batch, batch_idx)
+                if batch_idx % config.accumulate_grad_batches == 0:
+                    optimizer.zero_grad()
+                # [accumulate] A mean over the window, as if it were one batch.
+                precision.scaler.scale(loss / config.accumulate_grad_batches).backward()
+            bar.step(loss)  # [progress]
+            if not is_full:
                 continue
             precision.scaler.unscale_(optimizer)  # [precision] before clipping
             if config.gradient_clip_val is not None:  # [clip]
@@ -93,35 +90,36 @@ def fit(config: Config) -> dict[str, Any]:
             precision.scaler.step(optimizer)
             precision.scaler.update()
             scheduler.step()  # [schedule] once per optimizer step
-            if logger.is_due(global_step):  # [log]
-                logger.log({"train/loss": loss.item(), "epoch": epoch}, global_step)
+            logger.log_step({"train/loss": loss, "epoch": epoch}, global_step)
             global_step += 1
             if is_last:
                 break
-            every_n = config.checkpoint_every_n_steps
-            if interrupt.received or (every_n and global_step % every_n == 0):
+            every_n, stop = config.checkpoint_every_n_steps, interrupt.requested()
+            if stop or (every_n and global_step % every_n == 0):
                 state = checkpoint.state(parts, epoch, global_step, best_loss, run_dir)
                 checkpoint.save(state, last)  # [checkpoint] within the epoch
-            interrupt.check()
+            if stop:
+                interrupt.leave()
 
         # [validate]
-        validated = evaluate.validate(module, val_loader, device, precision, limit)
+        validated = evaluate.validate(module, val_loader, device, precision, limit, replica)
         logger.log({**validated, "epoch": epoch}, global_step - 1)
         train_accuracy = module.train_accuracy.compute().item()
         logger.log({"train/accuracy": train_accuracy, "epoch": epoch}, global_step - 1)
         module.train_accuracy.reset()
         bar.end_epoch(loss, validated["val/accuracy"])
 
-        early_stopping.step(validated["val/loss"])  # [early-stop]
+        val_loss = validated["val/loss"]
+        early_stopping.step(val_loss)  # [early-stop]
         if not config.fast_dev_run:  # [checkpoint] after the epoch
-            is_best = validated["val/loss"] < best_loss
-            best_loss = min(validated["val/loss"], best_loss)
+            is_best, best_loss = val_loss < best_loss, min(val_loss, best_loss)
             state = checkpoint.state(parts, epoch, global_step, best_loss, run_dir)
             if is_best:
-                checkpoint.save(state, run_dir / "checkpoints" / "best.ckpt")
+                checkpoint.save(state, best)
             checkpoint.save(state, last)
         epoch += 1
-        interrupt.check()
+        if interrupt.requested():
+            interrupt.leave()
     logger.figures(module, data, global_step - 1)
     fit_seconds = time.perf_counter() - started
     bar.close()
@@ -131,22 +129,23 @@ def fit(config: Config) -> dict[str, Any]:
 
     # [test] The weights of the best epoch, not those of the last.
     if not config.fast_dev_run:
-        best_path = run_dir / "checkpoints" / "best.ckpt"
-        module.load_state_dict(results.read_checkpoint(best_path)["state_dict"])
+        module.load_state_dict(results.read_checkpoint(best)["state_dict"])
     tested = evaluate.test(module, data.test_dataloader(), device, precision, limit)
     logger.log({**tested, "epoch": epoch}, global_step)
     logger.hyperparameters(config.hparams(), results.final_metrics(validated, tested))
     logger.close()
     return results.write_summary(
         "raw_pytorch", run_dir, config, module, len(data.splits["train"]),
-        device=device, world_size=1, epochs=epoch, global_step=global_step,
-        validated=validated, tested=tested, fit_seconds=fit_seconds,
+        device=device, world_size=distributed.world_size(), epochs=epoch,
+        global_step=global_step, validated=validated, tested=tested, fit_seconds=fit_seconds,
     )  # fmt: skip
 
 
 def main() -> None:
     config, _ = parse_args("raw_pytorch.train")
-    results.print_summary(run(lambda: fit(config)))
+    from raw_pytorch.distributed import launch  # torch takes seconds, and a wrong flag need not
+
+    run(lambda: launch("raw_pytorch.train", config) or results.print_summary(fit(config)))
 
 
 if __name__ == "__main__":

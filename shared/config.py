@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from shared import ranks
+
 # The recipe of each dataset: what is used where a flag is not given. It depends on the data, so
 # the fields of `Config` cannot hold it as a plain default.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -67,7 +69,7 @@ class Config:
     max_epochs: int | None = None
     """Epochs to train. Default: digits 12, mnist 3, fashion-mnist 5."""
     batch_size: int | None = None
-    """Images in a batch. Default: 64."""
+    """Images in a batch of one process. Default: 64."""
     lr: float | None = None
     """Peak learning rate of the OneCycle schedule. Default: 0.01."""
     weight_decay: float | None = None
@@ -77,6 +79,11 @@ class Config:
     fashion-mnist 0."""
     accelerator: Accelerator = "auto"
     """Kind of device. auto takes an accelerator if there is one, else the CPU."""
+    devices: int | None = None
+    """Devices on each machine, with a process and a batch for each. Default: 1, or what torchrun
+    started."""
+    num_nodes: int | None = None
+    """Machines. Default: 1, or what torchrun started."""
     precision: Precision = "32-true"
     """Numbers to compute with. 16-mixed needs a GPU."""
     accumulate_grad_batches: int = 1
@@ -103,11 +110,22 @@ class Config:
         for name, value in RECIPES.get(str(self.dataset), {}).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        started = ranks.started()
+        for name, there in zip(("devices", "num_nodes"), started or (1, 1), strict=True):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, there)
         for field in dataclasses.fields(self):
             expected, is_valid = RULES[field.name]
             value = getattr(self, field.name)
             if not _is_typed(value, field.type) or not is_valid(value):
                 raise UsageError(f"--{field.name}: got {_shown(value)}; expected {expected}")
+        for name, there in zip(("devices", "num_nodes"), started or (), strict=False):
+            if getattr(self, name) != there:
+                what = {"devices": "processes on each machine", "num_nodes": "machines"}[name]
+                raise UsageError(
+                    f"--{name}: got {getattr(self, name)}, but torchrun started {there} {what}; "
+                    f"leave the flag out, or give both the same number"
+                )
 
     def hparams(self) -> dict[str, Any]:
         """What a run's result depends on, as TensorBoard can show it."""
@@ -157,6 +175,8 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "weight_decay": _number(0, 100, "a number from 0 to 100"),
     "dropout": ("a number from 0 to below 1", lambda value: 0 <= value < 1),
     "accelerator": _one_of(Accelerator),
+    "devices": _number(1, 1024, "a whole number from 1 to 1024"),
+    "num_nodes": _number(1, 1024, "a whole number from 1 to 1024"),
     "precision": _one_of(Precision),
     "accumulate_grad_batches": _number(1, 1_000_000, "a whole number from 1 to 1000000"),
     "gradient_clip_val": _optional(("a number above 0", lambda value: 0 < value < math.inf)),
@@ -327,7 +347,12 @@ def to_yaml(config: Config) -> str:
 
 
 def fail(message: str, status: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    """End with one line on stderr. Of several processes, all see a wrong command or an interrupt,
+    and the first speaks for them; another kind of failure may be the matter of one alone."""
+    if ranks.rank() == 0:
+        print(f"error: {message}", file=sys.stderr)
+    elif status == 1:
+        print(f"error: process {ranks.rank()}: {message}", file=sys.stderr)
     raise SystemExit(status)
 
 
@@ -337,6 +362,8 @@ def run(command: Callable[[], Any]) -> Any:
     0 done, 1 the run failed, 2 wrong use, 130 interrupted. A traceback is left only for what is a
     defect of this repository, and only where `DEBUG=1` asks for it.
     """
+    if ranks.rank() > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the first process speaks for all
     try:
         return command()
     except UsageError as error:
@@ -353,6 +380,8 @@ def run(command: Callable[[], Any]) -> Any:
         if os.environ.get("DEBUG"):
             traceback.print_exc()
         first_line = (str(error).strip() or "no message").splitlines()[0]
+        if "Connection closed by peer" in first_line or "Connection reset by peer" in first_line:
+            fail("another process of this run has ended; what it said is the cause", 1)
         fail(f"{type(error).__name__}: {first_line} (DEBUG=1 shows where)", 1)
 
 

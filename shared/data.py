@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import math
 import shutil
 import socket
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from shared.config import RunError
 
@@ -119,7 +120,11 @@ class ResumableLoader(DataLoader):
         """Where the next batch comes from; at the end of an epoch, the start of the next."""
         epoch_done = self.batch_idx == len(self)
         epoch = self.sampler.epoch
-        return {"epoch": epoch + epoch_done, "batch_idx": 0 if epoch_done else self.batch_idx}
+        return {
+            "epoch": epoch + epoch_done,
+            "batch_idx": 0 if epoch_done else self.batch_idx,
+            "world_size": self.sampler.num_replicas,
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         # Before the iterator is made: with workers, Lightning 2.6.6 makes it too early to hear of
@@ -138,6 +143,40 @@ class ResumableSampler(DistributedSampler):
         return iter(indices[self.start :])
 
 
+class ExactSampler(Sampler):
+    """Every sample in one of the processes, and in one only, for evaluation.
+
+    DistributedSampler gives all processes as many by handing some samples out twice, and so counts
+    them twice: of 9 samples on 2 processes 2 right ones become 2/10 or 3/10.
+    """
+
+    def __init__(self, dataset: ImageDataset, num_replicas: int, rank: int) -> None:
+        self.indices = range(rank, len(dataset), num_replicas)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def evaluation_batch_size(samples: int, batch_size: int, num_replicas: int) -> int:
+    """The batch size from `batch_size` up with which all processes have as many batches: in each,
+    DistributedDataParallel waits for the others.
+
+    Raises:
+        RunError: there are more processes than samples.
+    """
+    least, most = samples // num_replicas, math.ceil(samples / num_replicas)
+    if least == 0:
+        raise RunError(
+            f"--devices: {num_replicas} processes in all cannot share {samples} images to evaluate"
+        )
+    while math.ceil(least / batch_size) != math.ceil(most / batch_size):
+        batch_size += 1
+    return batch_size
+
+
 def make_loader(
     dataset: ImageDataset,
     batch_size: int,
@@ -146,8 +185,10 @@ def make_loader(
     shuffle: bool,
     num_workers: int = 0,
     pin_memory: bool = False,
+    num_replicas: int = 1,
+    rank: int = 0,
 ) -> DataLoader:
-    """The loader of one split, the same for both sides.
+    """The loader of one split in one of `num_replicas` processes, the same for both sides.
 
     It owns its generator: each `iter(DataLoader)` draws a seed for its workers, and drawn from the
     global generator that would change the dropout masks of the steps that follow.
@@ -160,8 +201,11 @@ def make_loader(
         generator=torch.Generator().manual_seed(seed),
     )
     if not shuffle:
-        return DataLoader(dataset, shuffle=False, **options)
-    sampler = ResumableSampler(dataset, num_replicas=1, rank=0, shuffle=True, seed=seed)
+        options["batch_size"] = evaluation_batch_size(len(dataset), batch_size, num_replicas)
+        return DataLoader(dataset, sampler=ExactSampler(dataset, num_replicas, rank), **options)
+    sampler = ResumableSampler(
+        dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed
+    )
     return ResumableLoader(dataset, sampler=sampler, **options)
 
 

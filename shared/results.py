@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared import ranks
 from shared.config import Config, RunError, UsageError, to_yaml
 
 if TYPE_CHECKING:
@@ -32,10 +33,12 @@ def create_run_dir(side: str, config: Config) -> Path:
     folder is `--run_dir`, or the next free version; it is claimed by making it, so two runs started
     at the same moment never share one.
 
+    Of several processes, the first one makes it; the others hear from it which one it is.
+
     Raises:
         UsageError: `--run_dir` holds a run already, and this one does not resume it.
     """
-    if config.fast_dev_run:
+    if config.fast_dev_run or ranks.rank() > 0:
         return RUNS / side / config.dataset / "fast_dev_run"  # only a name: nothing is written
     if config.ckpt_path in ("last", "best"):
         run_dir = find_checkpoint(side, config).parent.parent
@@ -43,7 +46,8 @@ def create_run_dir(side: str, config: Config) -> Path:
         (run_dir / "summary.json").unlink(missing_ok=True)
     elif config.run_dir is not None:
         run_dir = Path(config.run_dir)
-        if (run_dir / "config.yaml").exists() or (run_dir / "checkpoints").exists():
+        taken = (run_dir / "config.yaml").exists() or (run_dir / "checkpoints").exists()
+        if taken and not _is_ours(run_dir):
             raise UsageError(
                 f"--run_dir: {run_dir} holds a run already; give another folder, or resume it with "
                 "--ckpt_path last"
@@ -52,9 +56,37 @@ def create_run_dir(side: str, config: Config) -> Path:
     else:
         run_dir = _next_version(RUNS / side / config.dataset)
     (run_dir / "checkpoints").mkdir(exist_ok=True)
+    if ranks.run_id():
+        write_atomically(run_dir / RUN_ID, ranks.run_id())
     resolved = dataclasses.replace(config, run_dir=str(run_dir), ckpt_path=None)
     write_atomically(run_dir / "config.yaml", to_yaml(resolved))
     return run_dir
+
+
+# In a run folder: by which torchrun the run was started.
+RUN_ID = ".torchrun"
+
+
+def _is_ours(run_dir: Path) -> bool:
+    path = run_dir / RUN_ID
+    return ranks.run_id() is not None and path.is_file() and path.read_text() == ranks.run_id()
+
+
+def after_restart(side: str, config: Config) -> Config:
+    """The configuration with which a run goes on that torchrun has started again, because one of
+    its processes died (`--max_restarts`): in its old folder, from its last checkpoint."""
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) == 0 or config.fast_dev_run:
+        return config
+    parent = RUNS / side / config.dataset
+    folders = [parent / f"version_{version}" for version in sorted(_versions(parent))[::-1]]
+    if config.run_dir is not None:
+        folders = [Path(config.run_dir)]
+    run_dir = next((folder for folder in folders if _is_ours(folder)), None)
+    if run_dir is None:
+        return config
+    has_checkpoint = (run_dir / "checkpoints" / "last.ckpt").is_file()
+    ckpt_path = "last" if has_checkpoint else config.ckpt_path
+    return dataclasses.replace(config, run_dir=str(run_dir), ckpt_path=ckpt_path)
 
 
 def _next_version(parent: Path) -> Path:
@@ -155,6 +187,12 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
                 f"--{name}: got {getattr(config, name)!r}; {path} was trained with "
                 f"{saved.get(name)!r}"
             )
+    world_size = config.devices * config.num_nodes
+    if resume and checkpoint[DATA_STATE]["world_size"] != world_size:
+        raise UsageError(
+            f"--devices: {world_size} processes in all; {path} was trained with "
+            f"{checkpoint[DATA_STATE]['world_size']}"
+        )
     done = checkpoint[DATA_STATE]["epoch"]
     if resume and config.ckpt_path not in ("last", "best") and done >= config.max_epochs:
         raise UsageError(
@@ -231,8 +269,10 @@ def write_summary(
         fit_seconds: training and validation of all epochs of this process, checkpoints included.
 
     Returns:
-        What was written.
+        What was written; nothing but in the first of several processes.
     """
+    if ranks.rank() > 0:
+        return {}
     best = last = {"epoch": 0, "state_dict": module.state_dict()}
     if not config.fast_dev_run:
         best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
@@ -290,12 +330,15 @@ def _umask() -> int:
 
 def print_summary(summary: dict[str, Any]) -> None:
     """The closing lines of a run, the same on both sides, at most 80 columns wide."""
+    if not summary:  # in all processes but the first
+        return
     s = summary
+    device = s["device"] if s["world_size"] == 1 else f"{s['world_size']} × {s['device']}"
     if s["run_dir"].endswith("fast_dev_run"):
         print("fast_dev_run  one batch each of training, validation and testing; nothing written")
         return
     print(f"dataset       {s['dataset']}, {s['train_images']:,} training images, seed {s['seed']}")
-    print(f"model         {s['parameters']:,} parameters on {s['device']}, {s['precision']}")
+    print(f"model         {s['parameters']:,} parameters on {device}, {s['precision']}")
     print(f"trained       {s['epochs']} epochs, {s['global_step']} steps, {s['fit_seconds']:.2f} s")
     print(f"validation    accuracy {s['val_accuracy']:.2%}, loss {s['val_loss']:.4f}")
     print(
@@ -321,6 +364,8 @@ def write_predictions(ckpt_path: Path, labels: Tensor, probabilities: Tensor) ->
     """
     folder = ckpt_path.parent.parent if ckpt_path.parent.name == "checkpoints" else ckpt_path.parent
     confidence, predicted = probabilities.max(dim=1)
+    if ranks.rank() > 0:
+        return folder / "predictions.csv"
     rows = zip(labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
     lines = [f"{i},{label},{answer},{conf:.9g}" for i, (label, answer, conf) in enumerate(rows)]
     header = "index,label,predicted,confidence"

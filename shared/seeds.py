@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import random
+
+import numpy
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+
+from shared import ranks
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that some library may draw from; Lightning has one of this name."""
+    random.seed(seed)
+    numpy.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -35,7 +47,16 @@ def restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
         torch.mps.set_rng_state(states["mps"])
 
 
+def metric_state(metric: Metric) -> dict[str, Tensor]:
+    """What a metric has gathered, in all processes together; every process calls it."""
+    with metric.sync_context():
+        return {name: value.clone() for name, value in metric.metric_state.items()}
+
+
 def restore_metric(metric: Metric, state: dict[str, Tensor]) -> None:
-    """Put back what `metric.metric_state` gave, so that an average goes on where it stopped."""
+    """Put back what `metric_state` gave, so that an average goes on where it stopped. Of several
+    processes, one takes all of it: the next average is over all of them again."""
+    if ranks.rank() > 0:
+        return
     for name, value in state.items():
         setattr(metric, name, value.to(metric.device))

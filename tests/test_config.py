@@ -45,6 +45,8 @@ WRONG = {
     "weight_decay": [*NO_NUMBER, "-0.1", "101"],
     "dropout": [*NO_NUMBER, "-0.1", "1", "2"],
     "accelerator": ["", "gpu", "CPU", "cuda:0", "0"],
+    "devices": [*NO_WHOLE_NUMBER, "-1", "0", "1025", "auto", "9" * 400],
+    "num_nodes": [*NO_WHOLE_NUMBER, "-1", "0", "1025", "9" * 400],
     "precision": ["", "32", "bf16", "16-MIXED", "64-true"],
     "accumulate_grad_batches": [*NO_WHOLE_NUMBER, "-1", "0", "1000001", "9" * 400],
     "gradient_clip_val": [*NO_NUMBER, "-0.1", "0", "-0.0"],

@@ -194,7 +194,7 @@ def test_a_loader_goes_on_at_the_very_next_batch(done: int, num_workers: int) ->
 def test_at_an_epochs_end_the_place_is_the_start_of_the_next(num_workers: int) -> None:
     loader = train_loader(num_workers)
     epoch_of(loader, 2)
-    assert loader.state_dict() == {"epoch": 3, "batch_idx": 0}
+    assert loader.state_dict() == {"epoch": 3, "batch_idx": 0, "world_size": 1}
     resumed = train_loader(num_workers)
     resumed.load_state_dict(loader.state_dict())
     assert [labels.tolist() for _, labels in resumed] == epoch_of(train_loader(), 3)

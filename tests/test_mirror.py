@@ -15,7 +15,7 @@ ONLY_RAW = sorted({p.name for p in RAW.glob("*.py")} - set(MIRRORED) - {"__init_
 TAG = re.compile(r"\[([a-z-]+)\]")
 TAGS = {
     "seed", "device", "data", "train", "validate", "test", "predict", "checkpoint", "resume",
-    "early-stop", "schedule", "accumulate", "clip", "precision", "log", "progress",
+    "early-stop", "schedule", "accumulate", "clip", "precision", "ddp", "log", "progress",
 }  # fmt: skip
 
 

@@ -20,8 +20,8 @@ README = ROOT / "README.md"
 
 # The tags, in the order in which a run comes to them.
 CONCERNS = (
-    "seed", "device", "precision", "data", "resume", "train", "accumulate", "clip", "schedule",
-    "validate", "early-stop", "checkpoint", "log", "progress", "test", "predict",
+    "seed", "device", "precision", "ddp", "data", "resume", "train", "accumulate", "clip",
+    "schedule", "validate", "early-stop", "checkpoint", "log", "progress", "test", "predict",
 )  # fmt: skip
 
 

@@ -1,0 +1,131 @@
+"""[ddp] Several processes that train one model, by hand.
+
+Lightning: Trainer(devices=..., num_nodes=..., strategy="ddp", use_distributed_sampler=...)
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import sys
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.nn.parallel import DistributedDataParallel
+
+from raw_pytorch import devices
+from shared import ranks
+from shared.config import Config, UsageError
+
+
+def launch(program: str, config: Config) -> bool:
+    """Run the same command once for each device, unless torchrun has done so, or one will do.
+
+    Returns:
+        False where the caller is to do the work itself.
+
+    Raises:
+        UsageError: this machine has fewer devices, or there are others that torchrun has to start.
+        SystemExit: with the status of the process that failed first.
+    """
+    if ranks.started() or config.devices * config.num_nodes == 1:
+        return False
+    if config.num_nodes > 1:
+        raise UsageError("--num_nodes: got more than 1; start the program by torchrun on each node")
+    devices.choose(config)
+    # A process that fails says why by itself; torchrun's own report would be a page long.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, devices.cores() // config.devices)))
+    options = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=config.devices,
+        run_id=f"launched-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    try:
+        elastic_launch(options, sys.executable)("-m", program, *sys.argv[1:])
+    except ChildFailedError as error:
+        raise SystemExit(max(1, error.get_first_failure()[1].exitcode)) from None
+    except SignalException:
+        raise SystemExit(130) from None
+    return True
+
+
+def start(device: torch.device) -> None:
+    """Connect the processes that torchrun started: gloo between CPUs, nccl between GPUs."""
+    if not ranks.started() or int(os.environ["WORLD_SIZE"]) == 1 or dist.is_initialized():
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=ranks.TIMEOUT)
+    atexit.register(dist.destroy_process_group)
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait until all are here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def broadcast(value: Any) -> Any:
+    """What rank zero has."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+def any_of(flag: bool) -> bool:
+    """Whether the flag is set in any process. Every process asks at the same step."""
+    if not dist.is_initialized():
+        return flag
+    answer = torch.tensor(int(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(answer, dist.ReduceOp.MAX)
+    return bool(answer.item())
+
+
+class Replica(nn.Module):
+    """The steps of a module, called by name: `replica("training_step", batch, batch_idx)`.
+
+    DistributedDataParallel prepares the averaging of gradients in its `forward`, so that a step
+    called past it would train each process alone.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, step: str, *args: Any) -> Any:
+        return getattr(self.module, step)(*args)
+
+
+def wrap(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module's steps, in several processes with gradients averaged over all of them."""
+    replica = Replica(module)
+    if not dist.is_initialized():
+        return replica
+    return DistributedDataParallel(replica, [device.index] if device.type == "cuda" else None)
+
+
+def synchronized(replica: nn.Module, now: bool) -> contextlib.AbstractContextManager:
+    """Average gradients in the backward pass within, or leave it to a later one."""
+    if now or not isinstance(replica, DistributedDataParallel):
+        return contextlib.nullcontext()
+    return replica.no_sync()
