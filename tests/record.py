@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from shared.config import Config
@@ -88,6 +89,15 @@ def at_batch(number: int, happens: Any) -> Iterator[None]:
         yield
     finally:
         ResumableLoader._count = count
+
+
+def points(run_dir: Path) -> dict[str, dict[int, float]]:
+    """TensorBoard's scalars; a point that was written again is there once."""
+    found: dict[str, dict[int, float]] = {}
+    events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0}).Reload()
+    for tag in events.Tags()["scalars"]:
+        found[tag] = {event.step: event.value for event in events.Scalars(tag)}
+    return found
 
 
 def assert_equal_runs(raw: Record, lightning: Record) -> None:

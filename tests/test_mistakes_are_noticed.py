@@ -6,16 +6,27 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
+import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from record import Record, assert_equal_runs, first_difference, record_fit, recording
+from record import (
+    Record,
+    assert_equal_runs,
+    at_batch,
+    first_difference,
+    points,
+    record_fit,
+    recording,
+)
 
 import raw_pytorch
-from shared.config import Config
+from shared.config import Config, Interrupted
 
 RAW = Path(raw_pytorch.__file__).parent
 
@@ -183,6 +194,7 @@ def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
     for seed in range(10):
         options = dict(max_epochs=4, seed=seed, lr=0.01, dropout=0, precision="32-true")
         options.update(accumulate_grad_batches=1, early_stopping_patience=None)
+        options.update(gradient_clip_val=None)
         right = record_raw(tmp_path / f"right{seed}", **options)
         # In most runs some epoch before the last is the best; only there the mistake can be seen.
         if right.summary["best_epoch"] < 3:
@@ -192,3 +204,107 @@ def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
     assert first_difference(right.weights, wrong.weights) is None
     with pytest.raises(AssertionError):
         assert_equal_runs(wrong, right)
+
+
+LOGGED = dict(max_epochs=2, log_every_n_steps=2, early_stopping_patience=None)
+NOT_LOGGED = {
+    "learning rate": 'logger.log_step({"lr": scheduler.get_last_lr()[0]}, global_step)',
+    "loss of a step": 'logger.log_step({"train/loss": loss, "epoch": epoch}, global_step)',
+    "validation": 'logger.log({**validated, "epoch": epoch}, global_step - 1)',
+    "accuracy of an epoch": """logger.log(
+            {"train/accuracy": train_accuracy, "epoch": epoch}, global_step - 1
+        )""",
+    "test": 'logger.log({**tested, "epoch": epoch}, global_step)',
+    "averages that begin anew": "module.train_accuracy.reset()",
+}
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory) -> dict[str, dict[int, float]]:
+    run_dir = tmp_path_factory.mktemp("logged") / "run"
+    record_fit("lightning", config(run_dir, **LOGGED))
+    return points(run_dir)
+
+
+def test_without_a_mistake_the_same_points_are_logged(logged, tmp_path):
+    record_raw(tmp_path / "run", **LOGGED)
+    assert points(tmp_path / "run") == logged
+
+
+@pytest.mark.parametrize("name", NOT_LOGGED)
+def test_a_line_of_logging_that_is_left_out_is_noticed(name, logged, tmp_path):
+    line = NOT_LOGGED[name].replace("\n            ", "").replace("\n        ", "")
+    with made({"train.py": [(line, "pass")]}):
+        record_raw(tmp_path / "run", **LOGGED)
+    assert points(tmp_path / "run") != logged
+
+
+def test_a_point_logged_one_step_too_late_is_noticed(logged, tmp_path):
+    line = 'logger.log({**validated, "epoch": epoch}, global_step'
+    with made({"train.py": [(line + " - 1)", line + ")")]}):
+        record_raw(tmp_path / "run", **LOGGED)
+    assert points(tmp_path / "run") != logged
+
+
+NOT_RESTORED = {
+    "weights": 'parts["module"].load_state_dict(saved["state_dict"])',
+    "moments of the optimizer": 'parts["optimizer"].load_state_dict(saved["optimizer_states"][0])',
+    "place in the schedule": 'parts["scheduler"].load_state_dict(saved["lr_schedulers"][0])',
+    "counter of early stopping": (
+        'parts["early_stopping"].load_state_dict(saved["callbacks"][STOPPING_KEY])'
+    ),
+    "place in the epoch": 'parts["train_loader"].load_state_dict(saved[DATA_STATE])',
+    "average so far": 'restore_metric(parts["module"].train_accuracy, saved["train_accuracy"])',
+    "generators": 'restore_generators(saved["generators"], device)',
+}
+# Stops early, after the epoch in which it is interrupted.
+INTERRUPTED = dict(
+    max_epochs=12, dropout=0.3, lr=0.8, early_stopping_patience=2, accumulate_grad_batches=1,
+    gradient_clip_val=None, precision="32-true", log_every_n_steps=1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory) -> tuple[Record, Path]:
+    """A whole run, and the folder of one that was stopped in the last epoch of it."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    whole = record_raw(folder / "whole", **INTERRUPTED)
+    assert whole.summary["epochs"] < INTERRUPTED["max_epochs"] - 1
+    batch = (whole.summary["epochs"] - 1) * 13 + 5
+
+    def stop() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with at_batch(batch, stop), pytest.raises(Interrupted):
+        record_raw(folder / "run", **INTERRUPTED)
+    return whole, (folder / "run").rename(folder / "stopped")
+
+
+def resumed(interrupted: tuple[Record, Path]) -> None:
+    whole, stopped = interrupted
+    # Where it was stopped: elsewhere, best.ckpt would be another run's.
+    run_dir = stopped.with_name("run")
+    shutil.rmtree(run_dir, ignore_errors=True)
+    shutil.copytree(stopped, run_dir)
+    after = record_raw(run_dir, ckpt_path="last", **INTERRUPTED)
+    done = len(whole.weights) - len(after.weights)
+    assert done > 0
+    assert first_difference(after.train_losses, whole.train_losses[done:]) is None
+    assert first_difference(after.learning_rates, whole.learning_rates[done:]) is None
+    assert first_difference(after.weights, whole.weights[done:]) is None
+    assert after.summary["epochs"] == whole.summary["epochs"]
+    assert points(run_dir) == points(Path(whole.summary["run_dir"]))
+
+
+def test_with_all_that_is_restored_a_run_goes_on_exactly(interrupted):
+    with made({"checkpoint.py": []}):
+        resumed(interrupted)
+
+
+@pytest.mark.parametrize("name", NOT_RESTORED)
+def test_a_part_that_is_not_restored_is_noticed(name, interrupted):
+    with (
+        made({"checkpoint.py": [(NOT_RESTORED[name], "pass")]}),
+        pytest.raises(AssertionError),
+    ):
+        resumed(interrupted)

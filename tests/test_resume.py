@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from record import SIDES, at_batch, first_difference, record_fit, recording
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from record import SIDES, at_batch, first_difference, points, record_fit, recording
 
 from shared.config import Config, Interrupted, UsageError
 from shared.results import read_checkpoint
@@ -56,15 +55,6 @@ def undisturbed(tmp_path_factory) -> dict[str, Any]:
         case: record_fit("raw_pytorch", config(tmp_path_factory.mktemp("u") / case, case))
         for case in CASES
     }
-
-
-def points(run_dir: Path) -> dict[str, dict[int, float]]:
-    """TensorBoard's scalars; a point that was written again is there once."""
-    found: dict[str, dict[int, float]] = {}
-    events = EventAccumulator(str(run_dir), size_guidance={"scalars": 0}).Reload()
-    for tag in events.Tags()["scalars"]:
-        found[tag] = {event.step: event.value for event in events.Scalars(tag)}
-    return found
 
 
 RESUMED = [
