@@ -1,6 +1,7 @@
 # make, or make help, lists what there is.
 
 DATASET ?= digits
+DEVICES ?=
 ARGS ?=
 PORT ?= 6006
 PYTHON ?= python3
@@ -14,12 +15,13 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),uv pip install --python $(PY),$(PY) -m pip install) -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help setup raw lightning minimal diff tensorboard accuracy test lint readme clean distclean
+.PHONY: help setup raw lightning minimal diff tensorboard accuracy test lint readme clean distclean test-xla
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'Variables:   make raw DATASET=mnist ARGS="--max_epochs 2"'
+	@echo '             make lightning DEVICES=2'
 	@echo '             make setup PYTHON=python3.12'
 	@echo '             make tensorboard PORT=6007'
 	@echo 'Every flag:  make raw ARGS=--help'
@@ -28,10 +30,10 @@ setup: $(READY) ## Install what is needed into .venv; the others do it when firs
 	@$(PY) -c "$$SAY_WHAT_IS_THERE"
 
 raw: $(READY) ## Train with the raw PyTorch loop, then test
-	$(PY) -m raw_pytorch.train --dataset $(DATASET) $(ARGS)
+	$(PY) -m raw_pytorch.train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
 
 lightning: $(READY) ## Train with Lightning, then test; the weights come out equal
-	$(PY) -m lightning.train --dataset $(DATASET) $(ARGS)
+	$(PY) -m lightning.train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
 
 minimal: $(READY) ## Run the two programs of one screen each
 	$(PY) -m raw_pytorch.minimal
@@ -49,6 +51,9 @@ accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
 test: $(READY) ## Run the tests: the proof that both sides are the same run
 	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
+test-xla: .venv-xla/.ready ## Test the path of a TPU, on XLA's CPU device, in .venv-xla
+	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/test_xla.py $(ARGS)
+
 lint: $(READY) ## Check style and formatting
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
@@ -61,7 +66,7 @@ clean: ## Remove runs/ and caches; never data/ or .venv/
 	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## Remove .venv/ too; still not data/
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-xla
 
 # Removed first and written last: a set-up that was cut short leaves no stamp and is taken up again.
 # Where packages come from PyTorch's own index, torch and torchvision come first and together, so
@@ -72,6 +77,18 @@ $(READY): requirements.txt constraints.txt $(PY)
 	@$(if $(UV),,$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip)
 	$(if $(TORCH_INDEX),$(INSTALL) --no-deps --index-url $(TORCH_INDEX) torch torchvision)
 	$(INSTALL) -r requirements.txt
+	@touch $@
+
+# torch_xla fits one version of torch only; versions that were tried together.
+XLA := torch==2.9.0 torch_xla==2.9.0
+OTHERS := $(shell sed -n 's/ *\#.*//; /^torch\(vision\)\?>/d; /^ruff/d; /./p' requirements.txt 2>/dev/null)
+
+.venv-xla/.ready: requirements.txt constraints.txt
+	@rm -rf .venv-xla
+	$(if $(UV),uv venv --quiet --python $(PYTHON),$(PYTHON) -m venv) .venv-xla
+	@grep -vE '^torch(vision)?==' constraints.txt > .venv-xla/constraints.txt
+	$(if $(UV),uv pip install --python .venv-xla/bin/python,.venv-xla/bin/python -m pip install) \
+	  -c .venv-xla/constraints.txt $(XLA) $(foreach other,$(OTHERS),'$(other)')
 	@touch $@
 
 # A link to a Python that is gone counts as missing, so this also mends .venv after an upgrade.

@@ -17,11 +17,11 @@ from shared.model import ConvNet, make_optimizer, make_scheduler
 from shared.ranks import gather
 from shared.results import is_within_epoch
 from shared.seeds import (
-    epoch_seed,
     generator_state,
     metric_state,
     restore_generators,
     restore_metric,
+    seed_epoch,
 )
 
 
@@ -57,7 +57,7 @@ class ImageClassifier(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # [seed] Dropout masks that follow from the epoch are the same in a resumed run.
-        torch.manual_seed(epoch_seed(self.hparams.seed, self.current_epoch))
+        seed_epoch(self.hparams.seed, self.current_epoch, self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # [resume] What Lightning's checkpoint lacks, and a run stopped within an epoch needs.

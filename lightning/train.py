@@ -158,23 +158,25 @@ def trainer_options(config: Config) -> dict[str, Any]:
         raise UsageError(
             f"--accelerator: {config.accelerator} is not available on this machine; use auto or cpu"
         )
-    on_cuda = config.accelerator in ("auto", "cuda") and CUDAAccelerator.is_available()
-    on_mps = config.accelerator in ("auto", "mps") and MPSAccelerator.is_available()
-    count = CUDAAccelerator.auto_device_count() if on_cuda else 1 if on_mps else config.devices
+    kind = config.accelerator
+    if kind == "auto":
+        kind = next((name for name, there in kinds.items() if there.is_available()), "cpu")
+    count = {"cuda": CUDAAccelerator.auto_device_count(), "cpu": config.devices}.get(kind, 1)
     if config.devices > count:
-        kind = "cuda" if on_cuda else "mps"
         raise UsageError(
             f"--devices: got {config.devices}; this machine has {count} of kind {kind}"
         )
     if config.num_nodes > 1 and not ranks.started():
         raise UsageError("--num_nodes: got more than 1; start the program by torchrun on each node")
-    if config.precision == "16-mixed" and not on_cuda:
+    if config.precision == "16-mixed" and kind != "cuda":
         # Lightning would warn, and take bf16-mixed.
         raise UsageError("--precision: 16-mixed needs a CUDA GPU; use bf16-mixed or 32-true")
+    if config.precision != "32-true" and kind == "tpu":
+        raise UsageError(f"--precision: got {config.precision}; a TPU takes 32-true only")
     processes = config.devices * config.num_nodes
     show = config.progress_bar and sys.stdout.isatty()
     return {
-        "accelerator": config.accelerator,  # [device]
+        "accelerator": kind,  # [device]
         # [ddp] Both said: left to itself, a Trainer under torchrun takes one device on a CPU, and
         # every process trains a model of its own.
         "devices": config.devices,

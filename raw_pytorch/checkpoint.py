@@ -65,9 +65,19 @@ def save(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that an older one stays whole until the new one is."""
     if distributed.rank() == 0:  # [ddp] All have the same weights, and one writes them.
         buffer = io.BytesIO()
-        torch.save(state, buffer)
+        torch.save(_on_cpu(state), buffer)
         write_atomically(path, buffer.getvalue())
     distributed.barrier()  # nobody reads it before it is there
+
+
+def _on_cpu(value: Any) -> Any:
+    """[device] A tensor on a TPU could be loaded on a machine with one only."""
+    if isinstance(value, dict):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_on_cpu(part) for part in value]
+    is_on_tpu = isinstance(value, torch.Tensor) and value.device.type == "xla"
+    return value.cpu() if is_on_tpu else value
 
 
 def load(config: Config) -> dict[str, Any] | None:

@@ -24,10 +24,13 @@ def choose(config: Config) -> torch.device:
     available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
-        "tpu": False,
+        "tpu": has_tpu(),
     }
     if accelerator == "auto":
-        accelerator = next((name for name, there in available.items() if there), "cpu")
+        found = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        )
+        accelerator = found.type if found else "tpu" if available["tpu"] else "cpu"
     elif not available.get(accelerator, True):
         raise UsageError(
             f"--accelerator: {accelerator} is not available on this machine; use auto or cpu"
@@ -43,6 +46,10 @@ def choose(config: Config) -> torch.device:
     torch.use_deterministic_algorithms(True)
     if accelerator == "cpu":
         return torch.device("cpu")
+    if accelerator == "tpu":
+        import torch_xla
+
+        return torch_xla.device()
     device = torch.device(accelerator, ranks.local_rank())
     if accelerator == "cuda":
         torch.cuda.set_device(device)  # [ddp] or every process would also use some of the first
@@ -52,6 +59,24 @@ def choose(config: Config) -> torch.device:
 def cores() -> int:
     """The processor cores that this process may use, which may be fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_tpu() -> bool:
+    """Whether torch_xla is installed and finds one."""
+    try:
+        from torch_xla._internal import tpu
+
+        return tpu.num_available_devices() > 0
+    except (ImportError, ValueError, AssertionError, OSError):  # what it raises where there is none
+        return False
+
+
+def mark_step(device: torch.device) -> None:
+    """On a TPU, compute what the step has only recorded so far: XLA compiles it as a whole."""
+    if device.type == "xla":
+        import torch_xla
+
+        torch_xla.sync()
 
 
 def move(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ def fit(config: Config) -> dict[str, Any]:
     from raw_pytorch.precision import Precision
     from raw_pytorch.progress import ProgressBar
     from shared.interrupt import Interrupt
-    from shared.seeds import epoch_seed, seed_everything
+    from shared.seeds import seed_epoch, seed_everything
 
     config = results.after_restart("raw_pytorch", config)  # [ddp]
     saved = checkpoint.load(config)  # [resume] None for a new run
@@ -65,7 +65,7 @@ def fit(config: Config) -> dict[str, Any]:
     while epoch < max_epochs and not early_stopping.should_stop:  # [train]
         first_batch = train_loader.start_batch  # [resume] 0, but in an epoch that was interrupted
         if first_batch == 0:
-            torch.manual_seed(epoch_seed(config.seed, epoch))  # [seed] dropout masks
+            seed_epoch(config.seed, epoch, device)  # [seed] dropout masks
         train_loader.sampler.set_epoch(epoch)  # [seed] order of the batches
         bar.start_epoch(epoch, first_batch)
         module.train()
@@ -89,6 +89,7 @@ def fit(config: Config) -> dict[str, Any]:
                 torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip_val)
             precision.scaler.step(optimizer)
             precision.scaler.update()
+            devices.mark_step(device)
             scheduler.step()  # [schedule] once per optimizer step
             logger.log_step({"train/loss": loss, "epoch": epoch}, global_step)
             global_step += 1

@@ -3,6 +3,7 @@ its weights, and the closing lines on the screen."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -240,10 +241,13 @@ def _bytes() -> Any:
 def versions() -> dict[str, str]:
     """The versions a result depends on. pytorch_lightning is asked for, not imported: the raw side
     must not pay for it."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    packages = ("torch", "torchvision", "torchmetrics", "pytorch-lightning")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    found = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "torchmetrics", "pytorch-lightning"):
+        with contextlib.suppress(PackageNotFoundError):  # digits need no torchvision
+            found[name] = version(name)
+    return found
 
 
 def write_summary(

@@ -19,14 +19,18 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """The seed of an epoch's dropout masks: an epoch depends on the run's seed and its own number
-    alone, so a run that is resumed draws the masks that the undisturbed run would have drawn.
+def seed_epoch(seed: int, epoch: int, device: torch.device) -> None:
+    """Seed an epoch's dropout masks: they depend on the run's seed and the epoch's number alone, so
+    a run that is resumed draws the masks that the undisturbed run would have drawn.
 
-    The multiplier, a prime, keeps the epochs of neighbouring seeds apart. At most 2**63, which is
-    what `torch.manual_seed` takes.
+    The multiplier, a prime, keeps the epochs of neighbouring seeds apart. The product is below
+    2**63, which is the most that `torch.manual_seed` takes.
     """
-    return seed * 1_000_003 + epoch
+    torch.manual_seed(seed * 1_000_003 + epoch)
+    if device.type == "xla":  # which torch.manual_seed does not reach
+        import torch_xla.core.xla_model as xm
+
+        xm.set_rng_state(seed * 1_000_003 + epoch)
 
 
 def generator_state(device: torch.device) -> dict[str, Tensor]:
@@ -36,6 +40,10 @@ def generator_state(device: torch.device) -> dict[str, Tensor]:
         states["cuda"] = torch.cuda.get_rng_state(device)
     elif device.type == "mps":
         states["mps"] = torch.mps.get_rng_state()
+    elif device.type == "xla":
+        import torch_xla.core.xla_model as xm
+
+        states["xla"] = torch.tensor(xm.get_rng_state())
     return states
 
 
@@ -45,6 +53,10 @@ def restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
     elif device.type == "mps" and "mps" in states:
         torch.mps.set_rng_state(states["mps"])
+    elif device.type == "xla" and "xla" in states:
+        import torch_xla.core.xla_model as xm
+
+        xm.set_rng_state(int(states["xla"]))
 
 
 def metric_state(metric: Metric) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ MISTAKES: dict[str, dict[str, list[tuple]]] = {
         ]
     },
     "dropout masks from the global generator": {
-        "train.py": [("torch.manual_seed(epoch_seed(config.seed, epoch))", "pass")]
+        "train.py": [("seed_epoch(config.seed, epoch, device)", "pass")]
     },
     "eval() forgotten": {"evaluate.py": [("module.eval()", "pass")]},
     "train() forgotten after validation": {
