@@ -43,7 +43,9 @@ def generator_state(device: torch.device) -> dict[str, Tensor]:
     elif device.type == "xla":
         import torch_xla.core.xla_model as xm
 
-        states["xla"] = torch.tensor(xm.get_rng_state())
+        # 64 bits without a sign, for which an int64 is too small.
+        state = xm.get_rng_state().to_bytes(8, "little")
+        states["xla"] = torch.tensor(list(state), dtype=torch.uint8)
     return states
 
 
@@ -56,7 +58,7 @@ def restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
     elif device.type == "xla" and "xla" in states:
         import torch_xla.core.xla_model as xm
 
-        xm.set_rng_state(int(states["xla"]))
+        xm.set_rng_state(int.from_bytes(bytes(states["xla"].tolist()), "little"))
 
 
 def metric_state(metric: Metric) -> dict[str, Tensor]:
