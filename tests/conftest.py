@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import hashlib
 import importlib
+import json
 import os
 import random
 import signal
@@ -24,8 +25,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch.utils.tensorboard import SummaryWriter
 
+from shared.compare.trace import trace_both
 from shared.config import Config
 from shared.results import SIDES
 
@@ -159,6 +162,28 @@ def one_epoch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """A run of each side with the recipe of the digits as it is, to be looked at only."""
     return _trained(tmp_path_factory.mktemp("trained"), max_epochs=None)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """`once("name", make)` calls `make(path)` once for all processes that share the tests."""
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder = tmp_path_factory.getbasetemp()
+        path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / name
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                make(path)
+        return path
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def traces(once: Callable[..., Path]) -> list[dict[str, Any]]:
+    """What the raw and the Lightning side did, call by call."""
+    path = once("traces.json", lambda path: path.write_text(json.dumps(trace_both())))
+    return json.loads(path.read_text())
 
 
 def idx(values: np.ndarray) -> bytes:

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from shared.compare.lines import LIGHTNING, RAW, concerns
 from shared.compare.operations import OPERATIONS
 from shared.compare.timeline import Moment, moments
-from shared.compare.trace import trace_both
 from shared.compare.where import Row, lines_of, rows
 from shared.compare.words import words
 
 # What a run of one process has no use for.
 IDLE = {"all_reduce"}
-
-
-@pytest.fixture(scope="session")
-def traces(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The traces of both sides; made once, where several processes share the tests too."""
-    path = tmp_path_factory.getbasetemp().parent / "traces.json"
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            path.write_text(json.dumps(trace_both()))
-    return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="session")
