@@ -262,6 +262,8 @@ def parse_args(
 DESCRIPTIONS = {
     "train": "Train on the chosen dataset, then test the best checkpoint.",
     "accuracy": "Train both sides with five seeds, and compare.",
+    "compare": "Train both sides, and write a page that compares them; or, with --raw RUN "
+    "--lightning RUN and nothing else, compare two runs that are there.",
     "test": "Test a checkpoint of a run.",
     "predict": "Write predictions.csv for the test split, or classify pictures of your own.",
 }

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shared.compare.align import common
 from shared.compare.where import Line, Trace, way
 
 # Where a part of the epoch begins. Each batch begins with its own `next(batches)`.
@@ -105,28 +106,8 @@ def _raw_ways(
     for i, name in theirs:
         places[name][1].append(i)
     equal = {n: dict(zip(b, a, strict=True)) for n, (a, b) in places.items() if len(a) == len(b)}
-    pairs = _common(theirs, ours)
+    pairs = common(theirs, ours)
     for i, name in theirs:
         if name in equal:
             pairs[i] = equal[name][i]
     return {i: way(raw[j]["frames"]) for i, j in pairs.items()}
-
-
-def _common(a: list[tuple[int, str]], b: list[tuple[int, str]]) -> dict[int, int]:
-    """The places of a longest common subsequence of names."""
-    length = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
-    for i in reversed(range(len(a))):
-        for j in reversed(range(len(b))):
-            same = a[i][1] == b[j][1]
-            skip = max(length[i + 1][j], length[i][j + 1])
-            length[i][j] = max(skip, length[i + 1][j + 1] + 1) if same else skip
-    pairs, i, j = {}, 0, 0
-    while i < len(a) and j < len(b):
-        if a[i][1] == b[j][1] and length[i][j] == length[i + 1][j + 1] + 1:
-            pairs[a[i][0]] = b[j][0]
-            i, j = i + 1, j + 1
-        elif length[i + 1][j] >= length[i][j + 1]:
-            i += 1
-        else:
-            j += 1
-    return pairs

@@ -1,0 +1,66 @@
+"""The same verdict and tables for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from shared.compare.page import Comparison, costs, file_totals, verdict
+from shared.compare.runs import CURVES, largest_difference, other_settings
+from shared.compare.where import Line, Row
+from shared.compare.words import english
+
+WIDTH = 80
+
+
+def report(c: Comparison) -> str:
+    """The tables, each line at most 80 columns wide unless a run's own folder is longer."""
+    lines = ["", english("equal" if c.equal else "different")]
+    if others := other_settings(c.raw, c.lightning):
+        lines.append("they differ in   " + " ".join(f"--{name}" for name in others))
+    lines.append("")
+    for key, ours, theirs in verdict(c):
+        if key == "versions":
+            continue
+        name = {"weights_sha256": "weights", "best_weights_sha256": "best weights"}.get(
+            key, english(key)
+        )
+        if ours == theirs:
+            lines.append(f"{name:14}  {ours}" if len(ours) == 64 else f"{name:28}{ours}")
+        elif len(ours) > 25:
+            lines += [f"{name:14}  {ours}", f"{'':14}  {theirs}"]
+        else:
+            lines.append(f"{name:28}{ours:26}{theirs}")
+    for tag in CURVES:
+        if found := largest_difference(c.raw, c.lightning, tag):
+            lines.append(f"{tag:28}differs by at most {found[0]:.3g} at {found[1]} points")
+    lines += ["", *_costs(c), "", *_where(c.rows)]
+    return "\n".join(lines)
+
+
+def _costs(c: Comparison) -> list[str]:
+    head = f"{'lines of code':28}{'raw_pytorch':>12}{'lightning':>12}"
+    rows = [(tag, str(ours), str(theirs)) for tag, ours, theirs in costs()]
+    rows.append((english("total"), *map(str, file_totals())))
+    steps = (f"{run.seconds_per_step * 1000:.2f} ms" for run in (c.raw, c.lightning))
+    rows.append(("time per step", *steps))
+    if c.raw.memory and c.lightning.memory:
+        peaks = (f"{run.memory / 1e6:.0f} MB" for run in (c.raw, c.lightning))
+        rows.append(("most memory", *peaks))
+    return [head, *(f"{name:28}{ours:>12}{theirs:>12}" for name, ours, theirs in rows)]
+
+
+def _where(rows: list[Row]) -> list[str]:
+    lines = [f"{'where did the line go':26}{'by hand':>18}{'':9}with Lightning"]
+    for row in rows:
+        if row.raw and row.lightning:
+            counts = f"{row.raw_count}:{row.lightning_count}"
+            theirs = max(row.lightning, key=lambda site: site.count)
+            name = row.operation.name[-26:]
+            lines.append(
+                f"{name:26}{_short(row.raw[0].line, 18):>18} {counts:^7} {_short(theirs.line, 27)}"
+            )
+    return lines
+
+
+def _short(line: Line, width: int) -> str:
+    """The end of `folder/file.py:12`, as much as fits."""
+    text = f"{line.file.split('/', 1)[1]}:{line.number}"
+    return text if len(text) <= width else "…" + text[-(width - 1) :]
