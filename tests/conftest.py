@@ -28,6 +28,7 @@ import torch
 from filelock import FileLock
 from torch.utils.tensorboard import SummaryWriter
 
+from shared.compare.page import make_comparison, render
 from shared.compare.trace import trace_both
 from shared.config import Config
 from shared.results import SIDES
@@ -184,6 +185,20 @@ def traces(once: Callable[..., Path]) -> list[dict[str, Any]]:
     """What the raw and the Lightning side did, call by call."""
     path = once("traces.json", lambda path: path.write_text(json.dumps(trace_both())))
     return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="session")
+def compared(once: Callable[..., Path], traces: list[dict[str, Any]]) -> Path:
+    """A folder with a run of two epochs of each side, to be compared and not to be changed, and the
+    page about them, index.html."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        _trained(folder, max_epochs=2, log_every_n_steps=5)
+        comparison = make_comparison(*(folder / side for side in SIDES), traces=traces)
+        (folder / "index.html").write_text(render(comparison))
+
+    return once("compared", make)
 
 
 def idx(values: np.ndarray) -> bytes:

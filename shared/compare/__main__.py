@@ -91,32 +91,17 @@ def compare(folders: list[Path], memory: list[int | None]) -> None:
         UsageError: a folder holds no finished run, or the two are of different datasets.
         RunError: the same recipe ended with different weights; the page is written all the same.
     """
-    from shared.compare import mistakes, page, terminal
-    from shared.compare.runs import other_settings, read_run
-    from shared.compare.timeline import moments
-    from shared.compare.trace import trace_both
-    from shared.compare.where import rows
+    from shared.compare import page, terminal
+    from shared.compare.runs import other_settings
 
-    raw, lightning = (
-        read_run(side, folder, peak)
-        for side, folder, peak in zip(SIDES, folders, memory, strict=True)
-    )
-    datasets = raw.summary["dataset"], lightning.summary["dataset"]
-    if datasets[0] != datasets[1]:
-        raise UsageError(f"--lightning: a run on {datasets[1]}; the raw one is on {datasets[0]}")
-    print("tracing both sides ...", flush=True)
-    traces = trace_both()
-    try:
-        wrong = mistakes.find(raw, lightning)
-    except RunError as error:
-        wrong = str(error)
-    comparison = page.Comparison(raw, lightning, rows(*traces), moments(*traces), wrong)
-    path = RUNS / "compare" / raw.summary["dataset"] / "index.html"
+    print("comparing; both sides run once more for two batches, to be traced ...", flush=True)
+    comparison = page.make_comparison(*folders, memory=tuple(memory))
+    path = RUNS / "compare" / comparison.raw.summary["dataset"] / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page.render(comparison))
     print(terminal.report(comparison))
     print(f"\nthe page      {path}")
-    if not comparison.equal and not other_settings(raw, lightning):
+    if not comparison.equal and not other_settings(comparison.raw, comparison.lightning):
         raise RunError("the two sides ended with different weights")
 
 

@@ -35,8 +35,12 @@ def draw(raw: Run, lightning: Run, quantity: str) -> str:
         for part in ("train", "val"):
             tag = f"{part}/{quantity}"
             ours, theirs = raw.scalars.get(tag, {}), lightning.scalars.get(tag, {})
-            wide = dict(color=COLOURS[f"{part}-wide"], linewidth=6, solid_capstyle="round")
-            thin = dict(color=COLOURS[part], linewidth=1.3, linestyle=(0, (4, 2)), marker=".")
+            wide = dict(
+                color=COLOURS[f"{part}-wide"], linewidth=6, solid_capstyle="round", zorder=2
+            )
+            thin = dict(
+                color=COLOURS[part], linewidth=1.3, linestyle=(0, (4, 2)), marker=".", zorder=3
+            )
             axes.plot(list(ours), list(ours.values()), label=f"{tag}, raw_pytorch", **wide)
             axes.plot(list(theirs), list(theirs.values()), label=f"{tag}, lightning", **thin)
         axes.set_xlabel("step")

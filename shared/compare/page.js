@@ -63,6 +63,11 @@ addEventListener("hashchange", () => {
   }
 });
 
+// What is folded away would be missing on paper.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+});
+
 const languages = [...document.querySelectorAll("button[data-language]")];
 function speak(language) {
   root.lang = language;

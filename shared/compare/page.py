@@ -3,39 +3,62 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from shared.compare import curves, sidebyside
+from shared.compare import curves, mistakes, sidebyside
 from shared.compare.lines import LIGHTNING, RAW, concerns, files, total
 from shared.compare.mistakes import Mistake
 from shared.compare.readme import CONCERNS
-from shared.compare.runs import CURVES, Run, largest_difference, other_settings
-from shared.compare.timeline import Moment
-from shared.compare.where import Line, Row, lines_of
+from shared.compare.runs import CURVES, Run, largest_difference, other_settings, read_run
+from shared.compare.timeline import Moment, moments
+from shared.compare.trace import trace_both
+from shared.compare.where import Line, Row, Trace, lines_of, rows
 from shared.compare.words import LANGUAGES, words
+from shared.config import UsageError
 
 HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that the page and the terminal show. `mistakes` is the reason where there are none to
-    show, in words."""
+    """All that the page and the terminal show."""
 
     raw: Run
     lightning: Run
     rows: list[Row]
     moments: list[Moment]
-    mistakes: list[Mistake] | str
+    mistakes: list[Mistake]
 
     @property
     def equal(self) -> bool:
         names = ("weights_sha256", "best_weights_sha256")
         return all(self.raw.summary[n] == self.lightning.summary[n] for n in names)
+
+
+def make_comparison(
+    raw: Path,
+    lightning: Path,
+    *,
+    memory: tuple[int | None, int | None] = (None, None),
+    traces: Sequence[Trace] | None = None,
+) -> Comparison:
+    """Compare two run folders; without `traces`, trace both sides now.
+
+    Raises:
+        UsageError: a folder holds no finished run, or the two are of different datasets.
+        RunError: a side could not be traced, or a run's checkpoint is damaged.
+    """
+    runs = read_run("raw_pytorch", raw, memory[0]), read_run("lightning", lightning, memory[1])
+    datasets = [run.summary["dataset"] for run in runs]
+    if datasets[0] != datasets[1]:
+        raise UsageError(f"--lightning: a run on {datasets[1]}; the raw one is on {datasets[0]}")
+    wrong = mistakes.find(*runs)
+    traces = traces or trace_both()
+    return Comparison(*runs, rows(*traces), moments(*traces), wrong)
 
 
 def render(comparison: Comparison) -> str:

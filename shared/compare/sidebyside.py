@@ -72,14 +72,28 @@ def code(path: Path) -> tuple[CodeLine, ...]:
         for place in places:
             for number in place.lines if place.file == path.name else ():
                 tagged.setdefault(number, []).append(tag)
-    for number, text in enumerate(source.splitlines(), 1):
-        if number not in code_lines(source):
-            tagged.setdefault(number, []).extend(TAG.findall(text))
+    _tag_comments(source, tagged)
     file = f"{path.parent.name}/{path.name}"
     return tuple(
         CodeLine(file, number, html, tuple(dict.fromkeys(tagged.get(number, ()))))
         for number, html in enumerate(highlight(source), 1)
     )
+
+
+def _tag_comments(source: str, tagged: dict[int, list[str]]) -> None:
+    """Let comments and empty lines go with the code: from their tag on, or between two lines that
+    have the tag."""
+    counted = code_lines(source)
+    above: list[str] = []
+    for number, text in enumerate(source.splitlines(), 1):
+        if number in counted:
+            above = tagged.get(number, [])
+            continue
+        below = next((tagged.get(n, []) for n in sorted(counted) if n > number), [])
+        own = TAG.findall(text)
+        tagged[number] = own + [tag for tag in above if tag in below]
+        if own:
+            above = own
 
 
 def highlight(source: str) -> list[str]:
