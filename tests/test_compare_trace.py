@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.compare.bookkeeping import LOOP, kept, loop_lines
 from shared.compare.lines import LIGHTNING, RAW, concerns
 from shared.compare.operations import OPERATIONS
 from shared.compare.timeline import Moment, moments
@@ -78,23 +79,27 @@ def test_the_line_found_on_the_raw_side_makes_the_call(table):
     assert checked >= 20
 
 
-def test_what_is_named_to_override_or_to_set_exists(table):
+def check_that_exists(name: str) -> None:
+    """A class, a function or a method of Lightning, with the argument that is named."""
     import pytorch_lightning as pl
     from pytorch_lightning import callbacks, loggers, plugins, strategies
 
     homes = (pl, callbacks, loggers, plugins, strategies, pl.LightningModule)
+    owner, _, rest = name.removeprefix("self.").partition("(")
+    path = owner.split(".")
+    found = next(home for home in homes if hasattr(home, path[0]))
+    for part in path:
+        found = getattr(found, part)
+    if argument := rest.rstrip(")").partition("=")[0].strip("."):
+        # A logger hands on what it does not know itself.
+        bases = found.__mro__ if inspect.isclass(found) else [found]
+        assert argument in {p for b in bases for p in inspect.signature(b.__init__).parameters}
+
+
+def test_what_is_named_to_override_or_to_set_exists(table):
     for name, row in table.items():
         assert row.override, name
-        owner, _, rest = row.override.removeprefix("self.").partition("(")
-        path = owner.split(".")
-        found = next(h for h in homes if hasattr(h, path[0]))
-        for part in path:
-            found = getattr(found, part)
-        if argument := rest.rstrip(")").partition("=")[0].strip("."):
-            # A logger hands on what it does not know itself.
-            bases = found.__mro__ if inspect.isclass(found) else [found]
-            names = {p for base in bases for p in inspect.signature(base.__init__).parameters}
-            assert argument in names, row.override
+        check_that_exists(row.override)
 
 
 def test_a_hook_that_is_named_lies_on_the_way_to_the_call(table):
@@ -120,8 +125,19 @@ def test_the_lines_of_the_loop_lead_to_what_they_call(table):
     assert len(inside) >= 35
 
 
-def at(timeline: list[Moment], part: str) -> list[str]:
-    return [moment.name for moment in timeline if moment.part == part]
+def test_every_line_of_the_raw_loop_has_an_answer(table):
+    answered = {number for file, number in lines_of(table.values()) if file == LOOP}
+    answered |= {line.number for entry in kept() for line in entry.raw}
+    assert len(loop_lines()) >= 40
+    source = (RAW / "train.py").read_text().splitlines()
+    assert [source[n - 1].strip() for n in loop_lines() if n not in answered] == []
+
+
+def test_bookkeeping_names_lines_and_settings_that_exist():
+    for entry in kept():
+        assert entry.raw
+        assert entry.lightning.text
+        check_that_exists(entry.change)
 
 
 def test_the_timeline_has_every_part_of_the_epoch_in_order(timeline):

@@ -8,6 +8,7 @@ import io
 import re
 import tokenize
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +74,7 @@ class Place:
     text: str
 
 
+@cache
 def concerns(folder: Path) -> dict[str, list[Place]]:
     """For each tag, the places in a folder that it marks.
 

@@ -9,7 +9,8 @@ let chosen = "";
 function show(concern) {
   root.classList.toggle("choosing", concern !== "");
   for (const element of marked) {
-    element.classList.toggle("lit", element.dataset.c.split(" ").includes(concern));
+    const concerns = element.dataset.c.split(" ");
+    element.classList.toggle("lit", concern !== "" && concerns.includes(concern));
   }
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.compare import curves, mistakes, sidebyside
+from shared.compare.bookkeeping import kept
 from shared.compare.lines import LIGHTNING, RAW, concerns, files, total
 from shared.compare.mistakes import Mistake
 from shared.compare.readme import CONCERNS
@@ -89,6 +90,8 @@ def render(comparison: Comparison) -> str:
         mirrored=sidebyside.mirrored(),
         only_raw=sidebyside.only_raw(),
         calls=lines_of(c.rows),
+        kept=kept(),
+        bookkeeping={(x.file, x.number): i for i, k in enumerate(kept()) for x in k.raw},
         parts=[(part, list(group)) for part, group in groupby(c.moments, lambda m: m.part)],
         curves={quantity: curves.draw(c.raw, c.lightning, quantity) for quantity in QUANTITIES},
         differences={tag: largest_difference(c.raw, c.lightning, tag) for tag in CURVES},
