@@ -15,7 +15,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),uv pip install --python $(PY),$(PY) -m pip install) -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help setup raw lightning minimal diff tensorboard accuracy test lint readme clean distclean test-xla
+.PHONY: help setup raw lightning minimal compare diff tensorboard accuracy test lint readme clean distclean test-xla
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ lightning: $(READY) ## Train with Lightning, then test; the weights come out equ
 minimal: $(READY) ## Run the two programs of one screen each
 	$(PY) -m raw_pytorch.minimal
 	$(PY) -m lightning.minimal
+
+compare: $(READY) ## Train both sides, and write one page about them into runs/compare
+	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,--dataset $(DATASET)) $(ARGS)
 
 diff: ## Show both sides beside each other, file by file
 	@bash -c "$$SIDE_BY_SIDE"
@@ -130,7 +133,13 @@ define SIDE_BY_SIDE
 width=$${COLUMNS:-$$( (stty size </dev/tty | cut -d ' ' -f 2) 2>/dev/null)}
 half=$$(( $${width:-80} / 2 ))
 show() {
-  diff -rq -x __pycache__ raw_pytorch lightning | grep '^Only' || true
+  for file in raw_pytorch/*.py; do
+    name=$${file#raw_pytorch/}
+    [ -e "lightning/$$name" ] && continue
+    # A file that only this side has says at its head what replaces it.
+    instead=$$(sed -n '/^Lightning: /,/^"*$$/p' "$$file" | grep -v '^"*$$' | tr '\n' ' ')
+    printf '%-39s  %s\n' "Only in raw_pytorch: $$name" "$$instead" | fold -s -w $$((half * 2))
+  done
   for file in lightning/*.py; do
     name=$${file#lightning/}
     printf "\n$$bold%-$${half}s  %s$$plain\n" "raw_pytorch/$$name" "$$file"
