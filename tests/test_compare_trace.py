@@ -135,8 +135,8 @@ def test_every_line_of_the_raw_loop_has_an_answer(table):
 
 def test_bookkeeping_names_lines_and_settings_that_exist():
     for entry in kept():
-        assert entry.raw
-        assert entry.lightning.text
+        assert entry.raw, entry
+        assert entry.lightning, entry
         check_that_exists(entry.change)
 
 
