@@ -40,7 +40,8 @@ minimal: $(READY) ## Run the two programs of one screen each
 	$(PY) -m lightning.minimal
 
 compare: $(READY) ## Train both sides, and write one page about them into runs/compare
-	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,--dataset $(DATASET)) $(ARGS)
+	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,--dataset $(DATASET) \
+	  $(addprefix --devices ,$(DEVICES))) $(ARGS)
 
 diff: ## Show both sides beside each other, file by file
 	@bash -c "$$SIDE_BY_SIDE"

@@ -27,8 +27,8 @@ class Kept:
 
 
 def kept() -> list[Kept]:
-    """What `bookkeeping.yaml` says, with the lines looked up."""
-    return [
+    """What `bookkeeping.yaml` says, with the lines looked up, in the order of the loop."""
+    found = [
         Kept(
             tuple(_find(LOOP, entry["raw"], loop_lines())),
             next(iter(_find(entry["file"], entry["text"])), None),
@@ -36,6 +36,7 @@ def kept() -> list[Kept]:
         )
         for entry in entries()
     ]
+    return sorted(found, key=lambda k: [line.number for line in k.raw])
 
 
 def entries() -> list[dict[str, str]]:
