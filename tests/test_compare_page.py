@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from shared import data
-from shared.compare import mistakes, page, sidebyside, terminal
+from shared.compare import confident, page, sidebyside, terminal
 from shared.compare.lines import LIGHTNING, RAW, concerns
 from shared.compare.page import Comparison
 from shared.results import SIDES
@@ -150,7 +150,7 @@ def test_the_pictures_are_those_that_the_runs_got_wrong(comparison):
     accuracy = comparison.raw.summary["test_accuracy"]
     wrong = round((1 - accuracy) * len(split))
     assert wrong > 0
-    assert len(comparison.mistakes) == min(wrong, mistakes.SHOWN)
+    assert len(comparison.mistakes) == min(wrong, confident.SHOWN)
     confidences = [m.raw[1] for m in comparison.mistakes]
     assert confidences == sorted(confidences, reverse=True)
     for mistake in comparison.mistakes:

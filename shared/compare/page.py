@@ -9,10 +9,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from shared.compare import curves, mistakes, sidebyside
+from shared.compare import confident, curves, sidebyside
 from shared.compare.bookkeeping import kept
+from shared.compare.confident import Mistake
 from shared.compare.lines import LIGHTNING, RAW, concerns, files, total
-from shared.compare.mistakes import Mistake
 from shared.compare.readme import CONCERNS
 from shared.compare.runs import CURVES, Run, largest_difference, other_settings, read_run
 from shared.compare.timeline import Moment, moments
@@ -57,7 +57,7 @@ def make_comparison(
     datasets = [run.summary["dataset"] for run in runs]
     if datasets[0] != datasets[1]:
         raise UsageError(f"--lightning: a run on {datasets[1]}; the raw one is on {datasets[0]}")
-    wrong = mistakes.find(*runs)
+    wrong = confident.find(*runs)
     traces = traces or trace_both()
     return Comparison(*runs, rows(*traces), moments(*traces), wrong)
 
