@@ -15,7 +15,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),uv pip install --python $(PY),$(PY) -m pip install) -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help setup raw lightning minimal compare diff tensorboard accuracy test lint readme clean distclean test-xla
+.PHONY: help setup raw lightning minimal compare diff mistakes tensorboard accuracy test lint readme clean distclean test-xla
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ tensorboard: $(READY) ## Show the curves of all runs on http://127.0.0.1:6006 (P
 
 accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
 	$(PY) -m shared.compare.accuracy --dataset $(DATASET) $(ARGS)
+
+mistakes: $(READY) ## Make the classic mistakes, and see each named by the instrument
+	$(PY) -m shared.compare.gallery $(ARGS)
 
 test: $(READY) ## Run the tests: the proof that both sides are the same run
 	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)

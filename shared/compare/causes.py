@@ -1,0 +1,407 @@
+"""The causes of a difference, in the order in which one leads to the next, and the words for each:
+what it is called, what is likely behind it, and what to change."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Cause(NamedTuple):
+    """`{who}` stands for the run that stands out, A or B."""
+
+    title: str
+    likely: str
+    change: str
+
+
+# The first word of a cause's name says which of the ten kinds it is.
+KINDS = {
+    "weights": "1. initial weights and buffers",
+    "batch": "2. the batch",
+    "mode": "3. train or eval mode",
+    "generator": "4. the generator's state",
+    "window": "5. the loss",
+    "forward": "5. the loss",
+    "loss": "5. the loss",
+    "zero_grad": "6. gradients",
+    "gradients": "6. gradients",
+    "clip": "6. gradients",
+    "clipped": "6. gradients",
+    "optimizer": "7. the optimizer",
+    "schedule": "7. the optimizer",
+    "stepped": "8. weights after the step",
+    "buffers": "8. weights after the step",
+    "steps": "8. weights after the step",
+    "evaluation": "9. evaluation",
+    "reported": "9. evaluation",
+    "saved": "10. what was saved",
+}
+
+CAUSES = {
+    "weights": Cause(
+        "initial weights",
+        "something else was drawn from the generator before the model was made, or the layers are "
+        "made in another order or initialised otherwise",
+        "seed directly before the model is made on both sides, and make the layers in one order",
+    ),
+    "weights-seed": Cause(
+        "initial weights: another seed",
+        "the two programs are given different seeds",
+        "give both the same seed",
+    ),
+    "weights-seed-late": Cause(
+        "initial weights: seeded after the model was made",
+        "the weights of {who} were drawn before its seed was set, so every start has others",
+        "in {who}, call torch.manual_seed (or seed_everything) before the model is made",
+    ),
+    "weights-unseeded": Cause(
+        "initial weights: not seeded",
+        "the weights are drawn from a generator that starts anywhere",
+        "call torch.manual_seed (or seed_everything) with one seed before the model is made",
+    ),
+    "weights-missing": Cause(
+        "initial weights: parameters or buffers missing",
+        "layers kept in a plain list or dict, or a tensor kept as a plain attribute, are not "
+        "registered: they do not train, move or get saved",
+        "use nn.ModuleList or nn.ParameterList for layers, register_buffer for tensors",
+    ),
+    "batch-size": Cause(
+        "the batch: another size",
+        "batch_size or drop_last differs, or one splits the data otherwise",
+        "give both loaders the same batch_size, drop_last and split",
+    ),
+    "batch-shape": Cause(
+        "the batch: another shape",
+        "the samples are resized, cropped or flattened otherwise",
+        "use the same transforms",
+    ),
+    "batch-dtype": Cause(
+        "the batch: another dtype", "one side casts its batch", "cast in one place, to one dtype"
+    ),
+    "batch-device": Cause(
+        "the batch: another device",
+        "the programs run on different devices, whose sums are taken in different orders",
+        "run both on one device",
+    ),
+    "batch-order": Cause(
+        "the batch: samples in another order",
+        "one side sorts or shuffles within the batch, in its collate function or sampler",
+        "use one sampler and one collate function",
+    ),
+    "batch-shuffle": Cause(
+        "the batch: another order of the data",
+        "the order is drawn from a generator in another state, or only one side shuffles",
+        "give the loader a generator= or a sampler of its own, seeded alike on both sides",
+    ),
+    "batch-repeated": Cause(
+        "the batch: the order of an earlier epoch again",
+        "{who} does not tell its sampler which epoch it is, so each epoch has the same order",
+        "in {who}, call sampler.set_epoch(epoch) at the start of each epoch",
+    ),
+    "batch-normalised": Cause(
+        "the batch: normalised otherwise",
+        "mean and standard deviation differ, or one side does not scale to 0..1",
+        "use the same transforms, with the statistics of the training images",
+    ),
+    "batch-target": Cause(
+        "the batch: other targets",
+        "labels are shuffled, encoded or shifted otherwise",
+        "print the labels of one batch on both sides",
+    ),
+    "batch-values": Cause(
+        "the batch: other values",
+        "other files, another split, or random augmentation drawn otherwise",
+        "compare the data sets first: one sample, then its transforms",
+    ),
+    "mode": Cause(
+        "a layer in eval mode during training",
+        "eval() was called, by a validation or by hand, and train() not afterwards: dropout is "
+        "off and batch norm learns no statistics",
+        "in {who}, call model.train() at the start of every epoch, after any eval()",
+    ),
+    "generator": Cause(
+        "the generator's state before the forward pass",
+        "one side drew more numbers: another layer, an augmentation, a loader",
+        "seed at the start of each epoch, and give loaders a generator= of their own",
+    ),
+    "generator-seed": Cause(
+        "the generator's state: seeded otherwise",
+        "one side seeds again, or with another number, and dropout draws other masks",
+        "call torch.manual_seed at the same places with the same numbers",
+    ),
+    "generator-loader": Cause(
+        "the generator's state: a loader drew from it",
+        "each iterator over a DataLoader draws a seed, from the global generator unless the loader "
+        "has one: a validation loop changes the training after it",
+        "in {who}, give the loader generator=torch.Generator().manual_seed(seed)",
+    ),
+    "window": Cause(
+        "batches accumulated for one step",
+        "accumulation over windows of other lengths, or a last window left without a step",
+        "accumulate over the same number, and step after the last batch of an epoch too",
+    ),
+    "forward": Cause(
+        "what the model computes",
+        "with equal weights, batch, modes and generator: another layer or another setting of it",
+        "compare this layer, with its arguments, on both sides",
+    ),
+    "forward-random": Cause(
+        "what the model computes: dropout",
+        "another probability, or masks drawn from a generator in another state",
+        "compare p on both sides; seed at the start of each epoch",
+    ),
+    "forward-autocast": Cause(
+        "what the model computes: another precision",
+        "the forward pass of {who} is not under autocast, or not in the same dtype",
+        "run forward and loss under torch.autocast with one dtype on both sides",
+    ),
+    "forward-shape": Cause(
+        "what the model computes: another shape",
+        "the last layer or a reshaping differs",
+        "compare the last layer on both sides",
+    ),
+    "loss": Cause(
+        "the loss",
+        "the model gave the same; something was added to the loss or multiplied with it",
+        "compare what happens between the model's output and backward()",
+    ),
+    "loss-softmax": Cause(
+        "the loss: softmax before cross entropy",
+        "cross entropy takes the softmax itself; twice, gradients get small and learning slow",
+        "in {who}, hand logits to cross entropy: no softmax at the end of the model",
+    ),
+    "loss-reduction": Cause(
+        "the loss: summed, not averaged",
+        "the loss of {who} grows with the batch, and with it every gradient",
+        'in {who}, use reduction="mean", or divide by the number of samples',
+    ),
+    "loss-not-divided": Cause(
+        "the loss: not divided in accumulation",
+        "gradients of a window are added up; undivided they are too large by its length. An "
+        "optimizer like Adam hides that, clipping and weight decay do not",
+        "in {who}, call (loss / accumulate).backward()",
+    ),
+    "loss-function": Cause(
+        "the loss: another function or option",
+        "weights, label smoothing or the kind of loss differ",
+        "call the same loss function with the same options",
+    ),
+    "zero_grad-forgotten": Cause(
+        "gradients of the step before were still there",
+        "zero_grad() is not called, or not for this optimizer",
+        "in {who}, call optimizer.zero_grad() before the first backward() of each step",
+    ),
+    "zero_grad-in-window": Cause(
+        "gradients zeroed within the accumulation window",
+        "zero_grad() is called for every batch: only the last batch of a window counts",
+        "in {who}, call optimizer.zero_grad() once a window",
+    ),
+    "gradients": Cause(
+        "gradients",
+        "the loss is the same and its gradient not: a detach, a hook, a frozen or shared weight, "
+        "or an operation with a gradient of its own",
+        "look for detach(), no_grad, requires_grad and hooks on this parameter",
+    ),
+    "gradients-missing": Cause(
+        "gradients: a parameter has none",
+        "it is frozen, detached, or not used in {who}",
+        "look for requires_grad, detach() and no_grad around this parameter",
+    ),
+    "gradients-scaled": Cause(
+        "gradients: all scaled",
+        "the loss was scaled, divided or averaged over processes otherwise",
+        "compare loss scaling, accumulation and the number of processes",
+    ),
+    "gradients-unsynchronised": Cause(
+        "gradients: not averaged over the processes",
+        "{who} calls the inner module, past its DistributedDataParallel wrapper, and each process "
+        "trains a model of its own",
+        "in {who}, call the wrapper: ddp_model(batch), not ddp_model.module(batch)",
+    ),
+    "clip-missing": Cause(
+        "gradients: clipping",
+        "{who} does not clip its gradients, the other does",
+        "clip on both sides or on neither",
+    ),
+    "clip-limit": Cause(
+        "gradients: clipped to another limit",
+        "the limits differ",
+        "give clip_grad_norm_ the same limit",
+    ),
+    "clip-early": Cause(
+        "gradients: clipped before the window is full",
+        "{who} clips after every backward pass and not once before the step",
+        "in {who}, clip once, after the last backward() of a window",
+    ),
+    "clip-scaled": Cause(
+        "gradients: clipped before they were unscaled",
+        "with a loss scaler, gradients are thousands of times too large until unscaled: clipping "
+        "then always cuts, and down to almost nothing",
+        "in {who}, call scaler.unscale_(optimizer) before clip_grad_norm_",
+    ),
+    "clipped": Cause(
+        "gradients at the step",
+        "they were equal after backward(): something changed them before the step",
+        "compare what stands between backward() and step()",
+    ),
+    "clipped-scaled": Cause(
+        "gradients at the step: all scaled",
+        "clipped over other parameters, or with another kind of norm",
+        "give clip_grad_norm_ the same parameters and norm_type",
+    ),
+    "optimizer-class": Cause(
+        "the optimizer: another kind",
+        "different optimizers, or the same ones stepped in another order",
+        "use one optimizer, and one order",
+    ),
+    "optimizer-lr": Cause(
+        "the optimizer: another learning rate",
+        "the first step has another rate already: another lr, or a schedule set up otherwise",
+        "compare lr, and the arguments of the schedule",
+    ),
+    "optimizer-option": Cause(
+        "the optimizer: another setting",
+        "defaults differ between optimizers; weight decay of Adam is not that of AdamW",
+        "write this option out on both sides",
+    ),
+    "optimizer-groups": Cause(
+        "the optimizer: other parameter groups",
+        "one side treats some parameters apart, as biases without weight decay",
+        "make the same groups",
+    ),
+    "optimizer-missing": Cause(
+        "the optimizer: parameters missing from it",
+        "a layer was added or replaced after the optimizer of {who} was made, or left out",
+        "in {who}, make the optimizer last, from model.parameters()",
+    ),
+    "optimizer-foreign": Cause(
+        "the optimizer: it holds other parameters than the model's",
+        "{who} made its optimizer before the model was moved, replaced or copied, and steps "
+        "tensors that nothing uses",
+        "in {who}, make the optimizer after .to(device), from the model that is trained",
+    ),
+    "schedule": Cause(
+        "the learning rate",
+        "the schedules differ, or have other lengths",
+        "compare the kind of schedule and its total steps",
+    ),
+    "schedule-epoch": Cause(
+        "the learning rate: stepped once an epoch",
+        "{who} moves a schedule that counts steps once an epoch, which is Lightning's default",
+        'in {who}, scheduler.step() after optimizer.step(); in Lightning {{"interval": "step"}}',
+    ),
+    "schedule-still": Cause(
+        "the learning rate: it does not move",
+        "the schedule of {who} is not stepped, or once an epoch, which is Lightning's default",
+        'in {who}, scheduler.step() after optimizer.step(); in Lightning {{"interval": "step"}}',
+    ),
+    "stepped": Cause(
+        "weights after the step",
+        "gradients and settings are equal: the optimizer's state differs (not restored on resume), "
+        "or something else writes to the weights",
+        "compare the optimizer's state, and look for copies into the weights (EMA, init, load)",
+    ),
+    "buffers": Cause(
+        "buffers after the step",
+        "batch norm gathers its statistics otherwise: another momentum, or a forward pass more",
+        "compare the batch norm layers, and count the forward passes of a step",
+    ),
+    "steps": Cause(
+        "the number of steps",
+        "fewer epochs, a step left out, or early stopping with another rule",
+        "compare epochs, the last window of each, and when early stopping stops",
+    ),
+    "evaluation": Cause(
+        "what evaluation computed",
+        "equal weights, batch and modes: another setting of a layer",
+        "compare this layer, with its arguments, on both sides",
+    ),
+    "evaluation-mode": Cause(
+        "evaluation in train mode",
+        "eval() is not called: dropout drops, and batch norm learns from the validation data",
+        "in {who}, call model.eval() before evaluation, and model.train() after",
+    ),
+    "evaluation-grad": Cause(
+        "evaluation with gradients on",
+        "no_grad is missing: same numbers, more memory and time",
+        "in {who}, evaluate under torch.no_grad() or torch.inference_mode()",
+    ),
+    "evaluation-weights": Cause(
+        "evaluation of other weights",
+        "one tests the last weights, the other the best checkpoint",
+        "load the best checkpoint before testing on both sides, or on neither",
+    ),
+    "evaluation-batch": Cause(
+        "evaluation: other data",
+        "another split, another order, or other transforms",
+        "give both the same evaluation loader",
+    ),
+    "evaluation-batches": Cause(
+        "evaluation: another number of batches",
+        "limited, padded to divide among processes, or drop_last",
+        "evaluate every sample once: no padding, no drop_last, no limit",
+    ),
+    "evaluation-autocast": Cause(
+        "evaluation in another precision",
+        "the evaluation of {who} is not under autocast, or not in the same dtype",
+        "evaluate under the same autocast as training",
+    ),
+    "evaluation-shape": Cause(
+        "evaluation: another shape", "the output differs in shape", "compare the last layer"
+    ),
+    "evaluation-mean": Cause(
+        "evaluation: batch means averaged",
+        "{who} averages the means of its batches: a smaller last one counts as much as the others",
+        "in {who}, weight each batch by its size: sum over samples, divide once",
+    ),
+    "evaluation-reset": Cause(
+        "evaluation: a metric not reset",
+        "{who} goes on adding up what earlier evaluations saw",
+        "in {who}, reset the metric at the start of each evaluation",
+    ),
+    "reported": Cause(
+        "a reported number",
+        "what was evaluated here is equal to the bit, the number made of it not: averaged "
+        "otherwise, not reset, padded, or from one process only",
+        "compute metrics over all samples of all processes at once, and reset them",
+    ),
+    "reported-ratio": Cause(
+        "a reported number: averaged over batches",
+        "a ratio such as F1 is not the mean of its values over batches",
+        "count over the whole split and divide once: metric.update per batch, compute at the end",
+    ),
+    "reported-missing": Cause(
+        "a number that is never reported",
+        "reported every so many steps, and the run has fewer (Lightning: log_every_n_steps=50)",
+        "for {who}, report more often, or once an epoch",
+    ),
+    "saved-optimizer": Cause(
+        "saved without the optimizer's state",
+        "a run resumed from it starts its momenta at zero",
+        "in {who}, save optimizer.state_dict() beside the weights",
+    ),
+    "saved-schedule": Cause(
+        "saved without the schedule's state",
+        "a run resumed from it starts its schedule anew",
+        "in {who}, save scheduler.state_dict() beside the weights",
+    ),
+    "saved-weights": Cause(
+        "saved: other weights",
+        "saved before the step, from a copy, or only in part",
+        "save model.state_dict() after the step",
+    ),
+    "saved-when": Cause(
+        "saved at other times",
+        "a checkpoint that follows another one grows stale (Lightning: save_last beside a monitor)",
+        "give last and best a callback each",
+    ),
+}  # fmt: skip
+
+
+def cause_of(name: str) -> Cause:
+    """The words for a cause; a variant without words of its own has those of its kind."""
+    return CAUSES.get(name) or CAUSES[name.split("-")[0]]
+
+
+def kind_of(name: str) -> str:
+    return KINDS[name.split("-")[0]]
