@@ -15,7 +15,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),uv pip install --python $(PY),$(PY) -m pip install) -c constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help setup raw lightning minimal compare diff mistakes tensorboard accuracy test lint readme clean distclean test-xla
+.PHONY: help setup raw lightning minimal compare diff mistakes tensorboard accuracy test lint readme clean distclean test-long test-xla
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ mistakes: $(READY) ## Make the classic mistakes, and see each named by the instr
 
 test: $(READY) ## Run the tests: the proof that both sides are the same run
 	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+
+test-long: $(READY) ## Run the tests that take minutes each
+	$(PY) -m pytest -m long $(ARGS)
 
 test-xla: .venv-xla/.ready ## Test the path of a TPU, on XLA's CPU device, in .venv-xla
 	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/test_xla.py $(ARGS)

@@ -15,6 +15,8 @@ from record import SIDES, Record, assert_equal_runs, at_batch, first_difference,
 
 from shared.config import Config, Interrupted, UsageError
 
+pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
+
 FEATURES: dict[str, tuple] = {
     "accumulate_grad_batches": (1, 3),
     "gradient_clip_val": (None, 0.5),
@@ -23,7 +25,7 @@ FEATURES: dict[str, tuple] = {
     "checkpoint_every_n_steps": (None, 4),
     "num_workers": (0, 1),
     "dropout": (0.0, 0.3),
-    "batch_size": (100, 419),
+    "batch_size": (25, 105),
     "lr": (0.01, 0.3),
 }
 
@@ -68,8 +70,8 @@ def test_features_combined_are_equal_to_the_bit(row, tmp_path):
 
 
 def run(side: str, folder: Path, **options: Any) -> Record:
-    options = {"max_epochs": 1, "accelerator": "cpu", "run_dir": str(folder / side), **options}
-    return record_fit(side, Config(**options))
+    common = {"max_epochs": 1, "batch_size": 16, "accelerator": "cpu"}
+    return record_fit(side, Config(**{**common, "run_dir": str(folder / side), **options}))
 
 
 @pytest.mark.parametrize("side", SIDES)

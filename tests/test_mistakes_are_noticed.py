@@ -28,6 +28,8 @@ from record import (
 import raw_pytorch
 from shared.config import Config, Interrupted
 
+pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
+
 RAW = Path(raw_pytorch.__file__).parent
 
 # The mistake, and for each file of the raw side the text that is replaced and what takes its place.
@@ -145,7 +147,7 @@ def made(mistake: dict[str, list[tuple]]) -> Iterator[None]:
 # Every feature at once, so that each mistake has something to spoil: 13 batches an epoch in windows
 # of 3, and a patience that ends the run before its eight epochs are over.
 EVERYTHING = dict(
-    max_epochs=8, dropout=0.2, batch_size=100, precision="bf16-mixed", accumulate_grad_batches=3,
+    max_epochs=8, dropout=0.2, batch_size=25, precision="bf16-mixed", accumulate_grad_batches=3,
     gradient_clip_val=0.5, early_stopping_patience=1, lr=0.2,
 )  # fmt: skip
 
@@ -259,7 +261,7 @@ NOT_RESTORED = {
 }
 # Stops early, after the epoch in which it is interrupted.
 INTERRUPTED = dict(
-    max_epochs=12, dropout=0.3, lr=0.8, early_stopping_patience=2, accumulate_grad_batches=1,
+    max_epochs=12, dropout=0.3, lr=0.1, early_stopping_patience=2, accumulate_grad_batches=1,
     gradient_clip_val=None, precision="32-true", log_every_n_steps=1,
 )  # fmt: skip
 
@@ -305,6 +307,7 @@ def test_with_all_that_is_restored_a_run_goes_on_exactly(interrupted):
 def test_a_part_that_is_not_restored_is_noticed(name, interrupted):
     with (
         made({"checkpoint.py": [(NOT_RESTORED[name], "pass")]}),
-        pytest.raises(AssertionError),
+        # A schedule that is stepped too often says so itself.
+        pytest.raises((AssertionError, ValueError)),
     ):
         resumed(interrupted)

@@ -11,6 +11,10 @@ from record import SIDES, Record, assert_equal_runs, record_fit
 from shared.config import Config
 from shared.results import check_checkpoint, find_checkpoint
 
+pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
+
+SHORT = dict(max_epochs=3, dropout=0.2, batch_size=16)
+
 DEVICES = ["cpu"]
 if torch.cuda.is_available():
     DEVICES.append("cuda")
@@ -24,7 +28,7 @@ CONFIGURATIONS = {
     "dropout": dict(dropout=0.3),
     "another seed": dict(seed=7),
     "one large batch": dict(batch_size=2000),
-    "odd batch size": dict(batch_size=97),
+    "odd batch size": dict(batch_size=23),
     "recipe": dict(lr=0.003, weight_decay=0.1),
     "workers": dict(num_workers=2, dropout=0.2),
     "accumulation with a last window that is not full": dict(accumulate_grad_batches=3),
@@ -42,7 +46,7 @@ CONFIGURATIONS = {
         checkpoint_every_n_steps=2,
         num_workers=2,
         dropout=0.5,
-        batch_size=50,
+        batch_size=13,
     ),
 }
 if torch.cuda.is_available():
@@ -61,7 +65,7 @@ def runs(device: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rec
     return {
         side: record_fit(
             side,
-            Config(run_dir=str(folder / side), max_epochs=3, dropout=0.2, accelerator=device),
+            Config(run_dir=str(folder / side), **SHORT, accelerator=device),
         )
         for side in SIDES
     }
@@ -73,7 +77,7 @@ def test_both_sides_compute_the_same_run(name, device, tmp_path):
         record_fit(
             side,
             Config(
-                **{"max_epochs": 2, **CONFIGURATIONS[name]},
+                **{"max_epochs": 2, "batch_size": 16, **CONFIGURATIONS[name]},
                 run_dir=str(tmp_path / side),
                 accelerator=device,
             ),
@@ -124,7 +128,7 @@ def test_predictions_of_one_checkpoint_are_equal(runs, device, writer, capsys):
     path = f"{runs[writer].summary['run_dir']}/checkpoints/best.ckpt"
     config = Config(ckpt_path=path, accelerator=device)
     raw, lightning = (importlib.import_module(f"{s}.predict").predict(config) for s in SIDES)
-    assert raw.shape == (360, 10)
+    assert raw.shape == (90, 10)
     assert torch.equal(raw, lightning)
 
 
@@ -139,14 +143,14 @@ def test_both_sides_test_one_checkpoint_alike(runs, device, writer):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_same_run_twice_is_the_same(side, runs, device, tmp_path):
-    config = Config(run_dir=str(tmp_path), max_epochs=3, dropout=0.2, accelerator=device)
+    config = Config(run_dir=str(tmp_path), **SHORT, accelerator=device)
     again = record_fit(side, config)
     assert again.summary["weights_sha256"] == runs[side].summary["weights_sha256"]
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_another_seed_is_another_run(side, runs, device, tmp_path):
-    config = Config(run_dir=str(tmp_path), max_epochs=3, dropout=0.2, accelerator=device, seed=1)
+    config = Config(run_dir=str(tmp_path), **SHORT, accelerator=device, seed=1)
     other = record_fit(side, config)
     assert other.summary["weights_sha256"] != runs[side].summary["weights_sha256"]
 

@@ -15,6 +15,8 @@ from record import SIDES, at_batch, first_difference, points, record_fit, record
 from shared.config import Config, Interrupted, UsageError
 from shared.results import read_checkpoint
 
+pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
+
 EPOCHS, BATCHES = 3, 13
 CASES: dict[str, dict[str, Any]] = {
     "plain": dict(dropout=0.3),
@@ -27,7 +29,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def config(run_dir: Path, case: str, **options: Any) -> Config:
-    common = dict(max_epochs=EPOCHS, batch_size=100, accelerator="cpu", log_every_n_steps=1)
+    common = dict(max_epochs=EPOCHS, batch_size=25, accelerator="cpu", log_every_n_steps=1)
     return Config(run_dir=str(run_dir), **{**common, **CASES[case], **options})
 
 
@@ -170,6 +172,8 @@ def test_a_signal_ends_the_command_with_status_130_and_one_line(
             tmp_path / "run",
             "--max_epochs",
             1,
+            "--batch_size",
+            25,
             "--accelerator",
             "cpu",
         )
@@ -191,18 +195,18 @@ def test_a_second_signal_ends_the_run_at_once(side, tmp_path):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize(
     "change",
-    [dict(seed=1), dict(batch_size=99), dict(lr=0.1), dict(dropout=0.1), dict(max_epochs=9)],
+    [dict(seed=1), dict(batch_size=24), dict(lr=0.1), dict(dropout=0.1), dict(max_epochs=9)],
 )
 def test_another_recipe_is_refused_by_name(side, change, undisturbed, tmp_path):
     run_dir = undisturbed["plain"].summary["run_dir"]
     path = Path(run_dir) / "checkpoints" / "last.ckpt"
-    options = {**CASES["plain"], "max_epochs": EPOCHS, "batch_size": 100, **change}
+    options = {**CASES["plain"], "max_epochs": EPOCHS, "batch_size": 25, **change}
     with pytest.raises(UsageError, match=f"--{next(iter(change))}: got "):
         record_fit(side, Config(ckpt_path=str(path), run_dir=str(tmp_path / "new"), **options))
     assert not (tmp_path / "new").exists()
 
 
-STOPPING = dict(max_epochs=12, lr=0.8, early_stopping_patience=2)
+STOPPING = dict(max_epochs=12, lr=0.1, early_stopping_patience=2)
 
 
 @pytest.fixture(scope="module")

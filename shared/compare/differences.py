@@ -729,8 +729,9 @@ def _states(a: Run, b: Run, x: list, y: list, number: int) -> Iterator[tuple[str
 def _numbers(a: Run, b: Run, number: int) -> Iterator[Finding]:
     mine, other = (_by_tag(run.numbers.get(number, [])) for run in (a, b))
     found: list[Finding] = []
-    for tag in [tag for tag in mine if tag in other]:
-        for p, q in zip(mine[tag], other[tag], strict=False):
+    # Where one run reports a quantity more often, there is no telling which belong together.
+    for tag in [tag for tag in mine if len(mine[tag]) == len(other.get(tag, []))]:
+        for p, q in zip(mine[tag], other[tag], strict=True):
             size = abs(p["value"] - q["value"]) / max(abs(q["value"]), 1e-12)
             if p["value"] == q["value"] or (math.isnan(p["value"]) and math.isnan(q["value"])):
                 continue

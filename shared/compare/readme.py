@@ -110,7 +110,23 @@ def measured() -> dict[str, str]:
                     f"| {mean:.2%} | {least:.2%} | {seconds:.1f} s |"
                 )
         blocks["accuracy"] = "\n".join(table)
+    path = RUNS / "mistakes" / "mistakes.json"
+    if path.is_file():
+        blocks["mistakes"] = mistake_table(json.loads(path.read_text())["rows"])
     return blocks
+
+
+def mistake_table(rows: list[dict[str, Any]]) -> str:
+    """One row for each verdict on a mistake: how many there are, and which."""
+    table = ["| with Lightning | | mistakes of the gallery |", "| --- | ---: | --- |"]
+    for verdict in ("impossible", "still possible", "another trap"):
+        names = [row["mistake"] for row in rows if row["verdict"] == verdict]
+        table.append(f"| {verdict} | {len(names)} | {'; '.join(names).replace('|', '/')} |")
+    named = sum(row["expected"] == row["found"] for row in rows)
+    table.append(
+        f"| named by the tool | {named} of {len(rows)} | at the right step, with the cause |"
+    )
+    return "\n".join(table)
 
 
 def newest_summary(side: str) -> dict[str, Any] | None:
