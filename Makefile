@@ -54,6 +54,7 @@ accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
 
 mistakes: $(READY) ## Make the classic mistakes, and see each named by the instrument
 	$(PY) -m shared.compare.gallery $(ARGS)
+	@echo 'make compare shows it as a section of its page, and make readme as a table.'
 
 test: $(READY) ## Run the tests: the proof that both sides are the same run
 	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)

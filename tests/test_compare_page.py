@@ -256,3 +256,24 @@ def test_swapped_folders_are_noticed(compared, command, one_line):
     outcome = command("shared.compare.__main__", "--raw", swapped[0], "--lightning", swapped[1])
     assert outcome.status == 2
     one_line(outcome.err, "--raw", "swapped")
+
+
+def test_the_gallery_of_mistakes_is_a_section_once_it_was_made(compared, traces):
+    comparison = page.make_comparison(*(compared / side for side in SIDES), traces=traces)
+    assert "<code>make mistakes</code>" in page.render(comparison)
+    outcome = {"test_accuracy": 0.5, "curves": {"train/loss": [2.0, 1.0, float("nan"), 0.5]}}
+    row = {
+        "mistake": "a <script> forgotten", "side": "raw_pytorch", "verdict": "another trap",
+        "lightning": "x", "edits": [{"file": "train.py", "before": "a < b", "after": "pass"}],
+        "with": {**outcome, "test_accuracy": 0.25}, "without": outcome, "instrument": "step 2 & 3",
+    }  # fmt: skip
+    Path("runs/mistakes").mkdir(parents=True)
+    Path("runs/mistakes/mistakes.json").write_text(json.dumps({"rows": [row]}))
+    html = page.render(comparison)
+    for part in ("a &lt;script&gt; forgotten", "- a &lt; b", "step 2 &amp; 3", "50.0%", "25.0%"):
+        assert part in html
+    assert "<script> forgotten" not in html
+    # Three finite losses in each curve.
+    assert [
+        line.count(",") for line in re.findall(r'polyline class="\w+" points="(.*?)"', html)
+    ] == [3, 3]

@@ -14,6 +14,7 @@ from shared.results import RUNS, print_summary
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+CHINESE = (ROOT / "README.zh-TW.md").read_text(encoding="utf-8")
 
 
 def content(name: str) -> str:
@@ -125,3 +126,35 @@ def test_hooks_are_called_in_the_order_it_says(fit, monkeypatch):
         monkeypatch.setattr(ImageClassifier, hook, recorded)
     fit("lightning", fast_dev_run=True)
     assert called == hooks
+
+
+GENERATED = ("output", "files", "concerns", "accuracy", "mistakes")
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_the_chinese_one_has_the_same_generated_tables(name):
+    block = re.compile(rf"<!-- {name} -->\n(.+?)\n<!-- /{name} -->", re.S)
+    assert block.search(CHINESE)[1] == content(name)
+
+
+def test_the_chinese_one_has_the_same_code_the_same_numbers_and_the_same_parts():
+    def without_tables(text: str) -> str:
+        for name in GENERATED:
+            text = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", "", text, flags=re.S)
+        return text
+
+    english, chinese = map(without_tables, (README, CHINESE))
+    for what in (
+        r"```.*?```",  # commands
+        r"`[^`\n]+`",  # names of code
+        r"(?<![\w.])\d[\d,./]*\d(?![\w.])|(?<![\w.])\d(?![\w.])",  # numbers
+        r"^#+ ",
+        r"^(?:- |\|)",
+    ):
+        found = [sorted(re.findall(what, text, re.S | re.M)) for text in (english, chinese)]
+        if what.startswith("`["):
+            english, chinese = (re.sub(what, "", text) for text in (english, chinese))
+        if what.startswith("```"):
+            english, chinese = (re.sub(what, "", t, flags=re.S) for t in (english, chinese))
+        assert found[0] == found[1], what
+        assert found[0], what

@@ -12,6 +12,7 @@ from typing import Any
 from shared.compare import confident, curves, sidebyside
 from shared.compare.bookkeeping import kept
 from shared.compare.confident import Mistake
+from shared.compare.exhibits import exhibits
 from shared.compare.lines import LIGHTNING, RAW, concerns, files, total
 from shared.compare.readme import CONCERNS
 from shared.compare.runs import CURVES, Run, largest_difference, other_settings, read_run
@@ -98,6 +99,7 @@ def render(comparison: Comparison) -> str:
         costs=costs(),
         files=files(),
         file_totals=file_totals(),
+        exhibits=exhibits(),
         has_sanity=any(row.sanity for row in c.rows),
     )
 

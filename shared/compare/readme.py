@@ -1,4 +1,4 @@
-"""The generated parts of README.md: python -m shared.compare.readme
+"""The generated parts of both READMEs: python -m shared.compare.readme
 
 What follows from the source is always written anew. What was measured comes from the newest runs
 below runs/, and stays as it is where there are none.
@@ -16,7 +16,7 @@ from typing import Any
 from shared.compare.lines import LIGHTNING, RAW, ROOT, concerns, files, total
 from shared.results import RUNS, SIDES, print_summary, write_atomically
 
-README = ROOT / "README.md"
+READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")
 
 # The tags, in the order in which a run comes to them.
 CONCERNS = (
@@ -144,7 +144,9 @@ def closing_lines(summary: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    write_atomically(README, generate(README.read_text(), {**from_source(), **measured()}))
+    blocks = {**from_source(), **measured()}
+    for path in READMES:
+        write_atomically(path, generate(path.read_text(encoding="utf-8"), blocks))
 
 
 if __name__ == "__main__":
