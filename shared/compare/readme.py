@@ -120,7 +120,8 @@ def mistake_table(rows: list[dict[str, Any]]) -> str:
     """One row for each verdict on a mistake: how many there are, and which."""
     table = ["| with Lightning | | mistakes of the gallery |", "| --- | ---: | --- |"]
     for verdict in ("impossible", "still possible", "another trap"):
-        names = [row["mistake"] for row in rows if row["verdict"] == verdict]
+        # Some are made on both sides.
+        names = dict.fromkeys(row["mistake"] for row in rows if row["verdict"] == verdict)
         table.append(f"| {verdict} | {len(names)} | {'; '.join(names).replace('|', '/')} |")
     named = sum(row["expected"] == row["found"] for row in rows)
     table.append(
