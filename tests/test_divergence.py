@@ -385,6 +385,7 @@ def test_the_report_fits_eighty_columns_and_shows_both_lines(
     assert lines[0] == f"FIRST DIFFERENCE  step {mistake.step}"
     assert [line[:3] for line in lines if line[:3] in ("A  ", "B  ")] == ["A  ", "B  "]
     assert any(line.startswith("change   ") for line in lines)
+    assert ("Step 1 is equal to the bit." in lines) == (mistake.step == 2)
     assert all(len(line) <= 80 for line in lines if "/" not in line)
 
 
