@@ -21,6 +21,7 @@ from shared.results import (
     DATA_HPARAMS,
     DATA_STATE,
     MODULE_HPARAMS,
+    STOPPING_KEY,
     check_checkpoint,
     find_checkpoint,
     is_within_epoch,
@@ -130,7 +131,6 @@ _KEY = (
     "'every_n_epochs': 1, 'train_time_interval': None}}"
 )
 BEST_KEY, LAST_KEY = _KEY.format("'val/loss'"), _KEY.format("None")
-STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
 
 
 def _callbacks(best_loss: float, folder: Path, stopping: EarlyStopping) -> dict[str, Any]:

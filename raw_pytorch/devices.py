@@ -31,7 +31,9 @@ def choose(config: Config) -> torch.device:
         found = (
             torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         )
-        accelerator = found.type if found else "tpu" if available["tpu"] else "cpu"
+        kind = found.type if found else "tpu"
+        # Of other kinds, --accelerator knows nothing.
+        accelerator = kind if available.get(kind) else "cpu"
     elif not available.get(accelerator, True):
         raise UsageError(
             f"--accelerator: {accelerator} is not available on this machine; use auto or cpu"
