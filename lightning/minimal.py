@@ -19,7 +19,7 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch, batch_idx):
         images, labels = batch
         loss = F.cross_entropy(self.net(images), labels)
-        self.log("last loss", loss)  # [log]
+        self.log("last loss", loss)  # [log] kept for later
         return loss
 
     def test_step(self, batch, batch_idx):
@@ -32,15 +32,16 @@ class Classifier(pl.LightningModule):
         return make_optimizer(self, lr=0.002, weight_decay=0.01)
 
 
-pl.seed_everything(0, verbose=False)  # [seed]
-splits = load("digits", "data")  # [data]
+pl.seed_everything(0, verbose=False)  # [seed] of the weights and the order
+splits = load("digits", "data")  # [data] all of it in memory
 train_loader = DataLoader(splits["train"], batch_size=64, shuffle=True, collate_fn=tuple)
 test_loader = DataLoader(splits["test"], batch_size=64, collate_fn=tuple)
 
 quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-trainer = pl.Trainer(max_epochs=3, enable_model_summary=False, **quiet)  # [device]
+trainer = pl.Trainer(max_epochs=3, enable_model_summary=False, **quiet)  # [device] auto
 classifier = Classifier()
-trainer.fit(classifier, train_loader)  # [train]
+trainer.fit(classifier, train_loader)  # [train] the loop
 last_loss = trainer.callback_metrics["last loss"]
-accuracy = trainer.test(classifier, test_loader, verbose=False)[0]["test accuracy"]  # [test]
+# [test] With batch norm as it was learnt; the Trainer sees to that.
+accuracy = trainer.test(classifier, test_loader, verbose=False)[0]["test accuracy"]
 print(f"test accuracy {accuracy:.2%}, last loss {last_loss:.6f}")

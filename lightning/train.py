@@ -24,7 +24,7 @@ def fit(config: Config) -> dict[str, Any]:
     from lightning.module import ImageClassifier
     from shared.interrupt import Interrupt
 
-    config = results.after_restart("lightning", config)  # [ddp]
+    config = results.after_restart("lightning", config)  # [ddp] after a process has died
     ckpt_path = None
     if config.ckpt_path is not None:
         ckpt_path = results.find_checkpoint("lightning", config)
@@ -43,7 +43,7 @@ def fit(config: Config) -> dict[str, Any]:
     callbacks = [
         LearningRateMonitor("step"),
         stop_on_signal(interrupt, where["dirpath"] / "last.ckpt"),
-        ModelCheckpoint(monitor="val/loss", filename="best", **where),  # [checkpoint]
+        ModelCheckpoint(monitor="val/loss", filename="best", **where),  # [checkpoint] least loss
         ModelCheckpoint(filename="last", **where),
     ]
     if config.checkpoint_every_n_steps is not None:
@@ -60,8 +60,8 @@ def fit(config: Config) -> dict[str, Any]:
     trainer = pl.Trainer(
         **options,
         max_epochs=config.max_epochs,
-        accumulate_grad_batches=config.accumulate_grad_batches,  # [accumulate]
-        gradient_clip_val=config.gradient_clip_val,  # [clip]
+        accumulate_grad_batches=config.accumulate_grad_batches,  # [accumulate] and divide
+        gradient_clip_val=config.gradient_clip_val,  # [clip] the sum of a window, once
         logger=logger,
         log_every_n_steps=config.log_every_n_steps,
         fast_dev_run=config.fast_dev_run,
@@ -192,7 +192,7 @@ def trainer_options(config: Config) -> dict[str, Any]:
     processes = config.devices * config.num_nodes
     show = config.progress_bar and sys.stdout.isatty()
     return {
-        "accelerator": kind,  # [device]
+        "accelerator": kind,  # [device] modules and batches are moved there
         # [ddp] Both said: left to itself, a Trainer under torchrun takes one device on a CPU, and
         # every process trains a model of its own.
         "devices": config.devices,

@@ -45,7 +45,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
         data.prepare_data()
         data.setup()
         loader = data.predict_dataloader()
-    # [predict]
+    # [predict] Without dropout, and without gradients that nobody asks for.
     module.eval()
     with torch.inference_mode(), precision.autocast():
         batches = [

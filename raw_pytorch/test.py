@@ -35,7 +35,7 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
     module.to(device)
     limit = 1 if config.fast_dev_run else None
     loader = data.test_dataloader()
-    return ckpt_path, evaluate.test(module, loader, device, precision, limit)  # [test]
+    return ckpt_path, evaluate.test(module, loader, device, precision, limit)  # [test] once
 
 
 def main() -> None:

@@ -27,27 +27,27 @@ def fit(config: Config) -> dict[str, Any]:
     from shared.interrupt import Interrupt
     from shared.seeds import seed_epoch, seed_everything
 
-    config = results.after_restart("raw_pytorch", config)  # [ddp]
+    config = results.after_restart("raw_pytorch", config)  # [ddp] after a process has died
     saved = checkpoint.load(config)  # [resume] None for a new run
-    device = devices.choose(config)  # [device]
-    precision = Precision(config.precision, device)  # [precision]
+    device = devices.choose(config)  # [device] one name for all that follows
+    precision = Precision(config.precision, device)  # [precision] the dtype, and a loss scaler
     run_dir = results.create_run_dir("raw_pytorch", config)
     distributed.start(device)  # [ddp] From here on, all processes come by the same places.
     run_dir, rank = distributed.broadcast(run_dir), distributed.rank()
-    seed_everything(config.seed)  # [seed]
+    seed_everything(config.seed)  # [seed] before the weights are drawn
     data = ImageData(**config.data_hparams(), device=device)
-    data.prepare_data()  # [data]
+    data.prepare_data()  # [data] before anybody loads it
     data.setup()
     train_loader, val_loader = data.train_dataloader(), data.val_dataloader()
 
     module = ImageClassifier(**config.module_hparams())
     module.to(device)  # [device] before the optimizer is made, which holds on to what it sees
     optimizer, scheduler = module.configure_optimizers(len(train_loader))
-    replica = distributed.wrap(module, device)  # [ddp]
+    replica = distributed.wrap(module, device)  # [ddp] averages gradients
     finite_loss = FiniteLoss(config.log_every_n_steps)
     logger = Logger(run_dir, config.log_every_n_steps, rank == 0 and not config.fast_dev_run)
     bar = ProgressBar(config.progress_bar and rank == 0, len(train_loader))
-    early_stopping = EarlyStopping(config.early_stopping_patience)  # [early-stop]
+    early_stopping = EarlyStopping(config.early_stopping_patience)  # [early-stop] None: never
     interrupt = Interrupt("raw_pytorch", run_dir, config, distributed.any_of)
     max_epochs, limit = (1, 1) if config.fast_dev_run else (config.max_epochs, None)
     num_batches = limit or len(train_loader)
@@ -56,14 +56,14 @@ def fit(config: Config) -> dict[str, Any]:
         "module": module, "optimizer": optimizer, "scheduler": scheduler, "precision": precision,
         "early_stopping": early_stopping, "finite_loss": finite_loss, "data": data,
     }  # fmt: skip
-    if saved is not None:  # [resume]
+    if saved is not None:  # [resume] last, when all that has a state is there
         epoch, global_step, best_loss = checkpoint.restore(saved, parts, run_dir)
     best, last = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     started = time.perf_counter()
     logger.graph(module, device)
     devices.compile_network(module, device)  # only now: a compiled one cannot be drawn
     interrupt.defer()
-    while epoch < max_epochs and not early_stopping.should_stop:  # [train]
+    while epoch < max_epochs and not early_stopping.should_stop:  # [train] new or resumed
         first_batch = train_loader.start_batch  # [resume] 0, but in an epoch that was interrupted
         if first_batch == 0:
             seed_epoch(config.seed, epoch, device)  # [seed] dropout masks
@@ -71,8 +71,8 @@ def fit(config: Config) -> dict[str, Any]:
         bar.start_epoch(epoch, first_batch)
         module.train()
         for batch_idx, batch in enumerate(train_loader, first_batch):
-            logger.log_step({"lr": scheduler.get_last_lr()[0]}, global_step)  # [log]
-            batch = devices.move(batch, device)  # [device]
+            logger.log_step({"lr": scheduler.get_last_lr()[0]}, global_step)  # [log] not the next
+            batch = devices.move(batch, device)  # [device] to where the weights are
             is_last = batch_idx + 1 == num_batches
             is_full = is_last or (batch_idx + 1) % config.accumulate_grad_batches == 0
             with distributed.synchronized(replica, is_full):  # [ddp] once in a window
@@ -83,11 +83,11 @@ def fit(config: Config) -> dict[str, Any]:
                     optimizer.zero_grad()
                 # [accumulate] A mean over the window, as if it were one batch.
                 precision.scaler.scale(loss / config.accumulate_grad_batches).backward()
-            bar.step(loss)  # [progress]
+            bar.step(loss)  # [progress] reads the loss only when it is drawn
             if not is_full:
                 continue
             precision.scaler.unscale_(optimizer)  # [precision] before clipping
-            if config.gradient_clip_val is not None:  # [clip]
+            if config.gradient_clip_val is not None:  # [clip] the sum of the window, once
                 torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip_val)
             precision.scaler.step(optimizer)
             precision.scaler.update()
@@ -104,7 +104,7 @@ def fit(config: Config) -> dict[str, Any]:
             if stop:
                 interrupt.leave()
 
-        # [validate]
+        # [validate] after every epoch
         validated = evaluate.validate(module, val_loader, device, precision, limit, replica)
         logger.log({**validated, "epoch": epoch}, global_step - 1)
         train_accuracy = module.train_accuracy.compute().item()
@@ -113,7 +113,7 @@ def fit(config: Config) -> dict[str, Any]:
         bar.end_epoch(loss, validated["val/accuracy"])
 
         val_loss = validated["val/loss"]
-        early_stopping.step(val_loss)  # [early-stop]
+        early_stopping.step(val_loss)  # [early-stop] before its counter is saved
         if not config.fast_dev_run:  # [checkpoint] after the epoch
             is_best, best_loss = val_loss < best_loss, min(val_loss, best_loss)
             state = checkpoint.state(parts, epoch, global_step, best_loss, run_dir)

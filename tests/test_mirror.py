@@ -114,6 +114,13 @@ def test_every_tag_is_of_the_vocabulary_and_stands_on_both_sides():
     assert set(lightning) == TAGS
 
 
+@pytest.mark.parametrize("folder", [RAW, LIGHTNING], ids=lambda folder: folder.name)
+def test_every_tag_is_followed_by_a_word_on_what_it_is_there_for(folder):
+    found = [c for path in folder.glob("*.py") for c in comments(path) if TAG.search(c)]
+    assert len(found) > 20
+    assert [comment for comment in found if re.search(r"\]\s*$", comment)] == []
+
+
 def test_the_two_sides_never_import_each_other_nor_shared_either_of_them():
     allowed = {RAW: {"lightning", "tests"}, LIGHTNING: {"raw_pytorch", "tests"}}
     allowed[ROOT / "shared"] = {"raw_pytorch", "lightning", "tests"}

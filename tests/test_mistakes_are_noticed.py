@@ -38,7 +38,7 @@ MISTAKES: dict[str, dict[str, list[tuple]]] = {
     "schedule stepped once an epoch": {
         "train.py": [
             ("            scheduler.step()  # [schedule] once per optimizer step\n", ""),
-            ("        # [validate]\n", "        scheduler.step()\n"),
+            ("        # [validate] after every epoch\n", "        scheduler.step()\n"),
         ]
     },
     "schedule forgotten": {"train.py": [("scheduler.step()", "pass")]},
@@ -62,7 +62,7 @@ MISTAKES: dict[str, dict[str, list[tuple]]] = {
     "no_grad forgotten": {"evaluate.py": [("torch.no_grad()", "torch.enable_grad()")]},
     "seeded after the model": {
         "train.py": [
-            ("    seed_everything(config.seed)  # [seed]\n", ""),
+            ("    seed_everything(config.seed)  # [seed] before the weights are drawn\n", ""),
             ("    module.to(device)", "    seed_everything(config.seed)\n    module.to(device)"),
         ]
     },
@@ -94,7 +94,7 @@ MISTAKES: dict[str, dict[str, list[tuple]]] = {
     "clipping before the window is full": {
         "train.py": [
             (
-                "            bar.step(loss)  # [progress]\n",
+                "            bar.step(loss)  # [progress] reads the loss only when it is drawn\n",
                 "            torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)\n",
             )
         ]

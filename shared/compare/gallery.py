@@ -58,7 +58,7 @@ class Mistake:
 
 UNSCALE = "            precision.scaler.unscale_(optimizer)  # [precision] before clipping\n"
 MAKE_OPTIMIZER = "    optimizer, scheduler = module.configure_optimizers(len(train_loader))\n"
-SEED = "    seed_everything(config.seed)  # [seed]\n"
+SEED = "    seed_everything(config.seed)  # [seed] before the weights are drawn\n"
 SEED_LIGHTNING = (
     "    pl.seed_everything(config.seed, verbose=False)  # [seed] random, numpy and torch at once\n"
 )
@@ -184,7 +184,7 @@ MISTAKES = [
         {
             "train.py": [
                 ("            scheduler.step()  # [schedule] once per optimizer step\n", ""),
-                ("        # [validate]\n", "        scheduler.step()\n"),
+                ("        # [validate] after every epoch\n", "        scheduler.step()\n"),
             ]
         },
         "schedule-epoch", 2,
