@@ -446,7 +446,7 @@ def test_training_on_a_folder_of_files_gives_both_sides_the_same_weights(
     assert raw["weights_sha256"] == lightning["weights_sha256"]
 
 
-# Downloads, with torchvision's own code, from servers on this machine
+# Downloads, from servers on this machine
 
 
 def left_over(folder: Path) -> list[Path]:
@@ -498,14 +498,24 @@ def test_on_a_terminal_a_download_shows_its_progress(
 
 
 FAILURES = {
-    "truncate": "corrupted",
-    "corrupt": "corrupted",
+    "truncate": "cut off after",
+    "corrupt": "wrong checksum",
     "503": "HTTP Error 503",
     "404": "HTTP Error 404",
     "redirect": "redirect",
     "close": "closed connection without response",
-    "stall": "timed out",
+    "stall": "too slow: ",
+    "drip": "too slow: ",
+    "drip headers": "too slow: 0 bytes",
+    "endless": "and no end",
 }
+
+
+def in_haste(behaviour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what never ends is given up soon, and nothing else is."""
+    slow = behaviour in ("stall", "drip", "drip headers")
+    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 0.4 if slow else 30)
+    monkeypatch.setattr(data, "DOWNLOAD_MOST", 1_000_000)
 
 
 @pytest.mark.parametrize("only", [f"{IMAGES}.gz", f"{TEST_LABELS}.gz"], ids=["first", "last"])
@@ -513,7 +523,7 @@ FAILURES = {
 def test_a_download_that_fails_leaves_nothing_and_a_second_one_succeeds(
     behaviour: str, only: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 1 if behaviour == "stall" else 30)
+    in_haste(behaviour, monkeypatch)
     mirror.behaviour, mirror.only = behaviour, only
     with pytest.raises(RunError, match="--dataset mnist: the download failed") as error:
         prepare("mnist", "data")
@@ -541,7 +551,7 @@ def test_when_the_first_mirror_fails_the_second_is_asked(
 ) -> None:
     import torchvision.datasets
 
-    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 1 if behaviour == "stall" else 30)
+    in_haste(behaviour, monkeypatch)
     second = mirrors()
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror.url, second.url])
     mirror.behaviour, mirror.only = behaviour, f"{LABELS}.gz"
@@ -549,6 +559,46 @@ def test_when_the_first_mirror_fails_the_second_is_asked(
     assert set(second.requests) == {f"{LABELS}.gz"}
     assert len(load("mnist", "data")["test"]) == 60
     assert capsys.readouterr() == ("", "")
+
+
+# How often a mirror is asked: what may pass is tried three times, anything else once.
+ASKED = {"503": 3, "close": 3, "truncate": 3, "404": 1, "corrupt": 1, "stall": 1, "drip": 1}
+
+
+@pytest.mark.parametrize("behaviour", ASKED)
+def test_only_what_may_pass_is_asked_for_again(
+    behaviour: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_haste(behaviour, monkeypatch)
+    mirror.behaviour = behaviour
+    with pytest.raises(RunError, match="the download failed"):
+        prepare("mnist", "data")
+    assert mirror.requests == [f"{IMAGES}.gz"] * ASKED[behaviour]
+
+
+@pytest.mark.parametrize("behaviour", ["503", "close", "truncate"])
+def test_a_mirror_that_answers_after_two_failures_is_waited_for_longer_each_time(
+    behaviour: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(data, "DOWNLOAD_RETRIES", (1.0, 4.0))
+    monkeypatch.setattr(data.time, "sleep", waits.append)
+    mirror.behaviour, mirror.only, mirror.times = behaviour, f"{LABELS}.gz", 2
+    prepare("mnist", "data")
+    assert [seconds for seconds in waits if seconds] == [1.0, 4.0]
+    assert len(load("mnist", "data")["test"]) == 60
+
+
+def test_a_slow_download_that_goes_on_is_not_given_up(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_haste("drip", monkeypatch)
+    monkeypatch.setattr(data, "DOWNLOAD_LEAST", 5)
+    mirror.behaviour, mirror.only = "drip", f"{IMAGES}.gz"
+    # A byte each 20 ms, three times as long as it may stand still; then the rest, which is wrong.
+    threading.Timer(1.2, mirror.closing.set).start()
+    with pytest.raises(RunError, match="wrong checksum"):
+        prepare("mnist", "data")
 
 
 def test_when_all_mirrors_fail_each_is_named_with_its_reason(
@@ -562,7 +612,7 @@ def test_when_all_mirrors_fail_each_is_named_with_its_reason(
     with pytest.raises(RunError) as error:
         prepare("mnist", "data")
     assert f"{mirror.url}{IMAGES}.gz: HTTP Error 503" in str(error.value)
-    assert f"{second.url}{IMAGES}.gz: File not found or corrupted" in str(error.value)
+    assert f"{second.url}{IMAGES}.gz: wrong checksum" in str(error.value)
 
 
 def test_a_failed_download_ends_a_run_in_one_line(
