@@ -274,8 +274,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 @dataclass
 class Mirror:
     """A web server on this machine. `behaviour` says what it does with a GET, `only` with which
-    file, `times` how often, before it does well: well (None), "truncate", "close", "corrupt", "503",
-    "404", "redirect", "stall", "drip", "drip headers" or "endless"."""
+    file, `times` how often, before it does well: well (None), "truncate", "close", "corrupt",
+    "503", "404", "redirect", "stall", "drip", "drip headers" or "endless"."""
 
     url: str
     files: Mapping[str, bytes]
