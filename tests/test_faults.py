@@ -15,6 +15,9 @@ import pytest
 from conftest import ROOT
 from record import SIDES
 
+from shared.compare import faults, readme
+from shared.results import RUNS
+
 TESTS = """
 import pytest
 
@@ -88,3 +91,41 @@ def test_a_test_that_is_gone_leaves_the_record_with_the_next_run_of_its_file(rec
 def test_a_damaged_record_is_written_anew(recorded):
     Path("record.json").write_text('{"test_things.py::test_a": {"fau')
     assert B in recorded(TESTS)
+
+
+def keep(name: str, *results: tuple[str, str | None, int, int]) -> None:
+    (RUNS / "faults").mkdir(parents=True, exist_ok=True)
+    record = {
+        f"test_{name}[{number}]": dict(
+            fault=fault, kind="disk", side=side, tried=tried, lost=lost, sees=f"error: no {fault}"
+        )
+        for number, (fault, side, tried, lost) in enumerate(results)
+    }
+    (RUNS / "faults" / f"{name}.json").write_text(json.dumps(record))
+
+
+def test_the_tables_add_up_what_was_tried_on_each_side_and_by_neither():
+    keep("faults", ("room", SIDES[0], 2, 0), ("room", SIDES[1], 3, 1), ("a|path", None, 4, 0))
+    assert faults.table().splitlines()[2:] == [
+        "| disk | a/path; room | `error: no a/path` | 2, 3, 4 shared | 1 |"
+    ]
+    assert faults.page().splitlines()[-2:] == [
+        "| disk | a/path | `error: no a/path` | 4 shared | 0 |",
+        "| disk | room | `error: no room` | 2, 3 | 1 |",
+    ]
+
+
+def test_the_longer_draw_counts_and_a_loss_in_the_shorter_one_too():
+    keep("faults", ("room", SIDES[0], 2, 1), ("air", SIDES[0], 5, 0))
+    keep("chaos", ("room", SIDES[0], 50, 0), ("air", SIDES[0], 1, 0))
+    counts = {name: (fault.counts(), fault.lost) for name, fault in faults.found().items()}
+    assert counts == {"room": ("50", 1), "air": ("5", 0)}
+
+
+def test_a_record_that_lacks_a_fault_is_not_made_into_a_table(monkeypatch):
+    monkeypatch.setattr(faults, "marked", lambda: {"room", "air"})
+    keep("faults", ("room", SIDES[0], 2, 0))
+    assert faults.missing() == ["air"]
+    assert "faults" not in readme.measured()
+    keep("faults", ("room", SIDES[0], 2, 0), ("air", SIDES[0], 2, 0))
+    assert "faults" in readme.measured()
