@@ -16,7 +16,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),uv pip install --python $(PY),$(PY) -m pip install)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup raw lightning minimal compare diff mistakes tensorboard accuracy test lint readme lock audit clean distclean test-long test-xla
+.PHONY: help setup raw lightning minimal compare diff mistakes tensorboard accuracy test lint readme lock audit clean distclean test-chaos test-long test-xla
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,9 @@ test: $(READY) ## Run the tests: the proof that both sides are the same run
 
 test-long: $(READY) ## Run the tests that take minutes each
 	$(PY) -m pytest -m long $(ARGS)
+
+test-chaos: $(READY) ## Break a hundred runs on purpose, and see that nothing is lost
+	$(PY) -m pytest -v -m chaos --faults runs/faults/chaos.json $(ARGS)
 
 test-xla: .venv-xla/.ready ## Test the path of a TPU, on XLA's CPU device, in .venv-xla
 	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/test_xla.py $(ARGS)

@@ -34,6 +34,8 @@ from shared.compare.trace import trace_both
 from shared.config import Config
 from shared.results import SIDES
 
+pytest_plugins = "faults"
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

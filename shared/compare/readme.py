@@ -13,6 +13,7 @@ import re
 import statistics
 from typing import Any
 
+from shared.compare import faults
 from shared.compare.lines import LIGHTNING, RAW, ROOT, concerns, files, total
 from shared.results import RUNS, SIDES, print_summary, write_atomically
 
@@ -113,6 +114,8 @@ def measured() -> dict[str, str]:
     path = RUNS / "mistakes" / "mistakes.json"
     if path.is_file():
         blocks["mistakes"] = mistake_table(json.loads(path.read_text())["rows"])
+    if faults.found() and not faults.missing():
+        blocks["faults"] = faults.table()
     return blocks
 
 
@@ -148,6 +151,10 @@ def main() -> None:
     blocks = {**from_source(), **measured()}
     for path in READMES:
         write_atomically(path, generate(path.read_text(encoding="utf-8"), blocks))
+    if "faults" in blocks:
+        write_atomically(ROOT / "tests" / "README.md", faults.page())
+    elif untried := faults.missing():
+        print(f"The table of faults stays as it is; make test has not tried: {'; '.join(untried)}")
 
 
 if __name__ == "__main__":
