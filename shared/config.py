@@ -118,7 +118,7 @@ class Config:
             expected, is_valid = RULES[field.name]
             value = getattr(self, field.name)
             if not _is_typed(value, field.type) or not is_valid(value):
-                raise UsageError(f"--{field.name}: got {_shown(value)}; expected {expected}")
+                raise UsageError(f"--{field.name}: got {shown(value)}; expected {expected}")
         for name, there in zip(("devices", "num_nodes"), started or (), strict=False):
             if getattr(self, name) != there:
                 what = {"devices": "processes on each machine", "num_nodes": "machines"}[name]
@@ -200,7 +200,8 @@ def _is_typed(value: Any, annotation: str) -> bool:
     return isinstance(value, kinds.get(annotation.split(" ")[0], str))
 
 
-def _shown(value: Any, limit: int = 60) -> str:
+def shown(value: Any, limit: int = 60) -> str:
+    """A value as an error line repeats it: as Python writes it, and not at any length."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -245,6 +246,11 @@ def parse_args(
             help="Pictures of your own to classify.",
         )
     argv = list(sys.argv[1:] if argv is None else argv)
+    for arg in argv:
+        if len(arg) > 10_000:
+            fail(f"cannot read {shown(arg)}: {len(arg)} characters; see --help", 2)
+        if _tangled(arg.partition("=")[2] if arg.startswith("--") else arg):
+            fail(f"cannot read {shown(arg)}: nested lists or an alias; see --help", 2)
     for file in _config_files(argv):
         _check_yaml(parser, file)
     try:
@@ -271,10 +277,32 @@ NAMES = [field.name for field in dataclasses.fields(Config)]
 BOOLEANS = [field.name for field in dataclasses.fields(Config) if field.type == "bool"]
 
 
+def _tangled(text: str) -> int | None:
+    """The line in which text, read as YAML, nests or repeats lists as no flag can mean it.
+
+    The parser reads each value as YAML. A few aliases can stand for lists that fill the memory, and
+    a thousand brackets end the interpreter.
+    """
+    import yaml
+
+    depth = 0
+    try:
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > 5 or (depth > 0 and isinstance(event, yaml.AliasEvent)):
+                return event.start_mark.line + 1
+    except yaml.YAMLError:  # up to here, it was flat
+        return None
+    return None
+
+
 def _config_files(argv: Sequence[str]) -> list[str]:
     """The files that the command line gives to `--config`."""
     pairs = itertools.pairwise(argv)
-    following = [file for flag, file in pairs if flag == "--config" and not file.startswith("-")]
+    given = [file for flag, file in pairs if flag == "--config"]
+    # A lone dash would be read from the terminal.
+    following = [file for file in given if file == "-" or not file.startswith("-")]
     return following + [arg[len("--config=") :] for arg in argv if arg.startswith("--config=")]
 
 
@@ -285,25 +313,41 @@ def _check_yaml(parser: Any, file: str) -> None:
 
     where = f"--config: {_bare(file, 300)}"
     try:
+        # Not a pipe or a device: reading one may never end.
         if not Path(file).is_file():
-            fail(f"{where}: no such file", 2)
+            fail(f"{where}: {'not a' if Path(file).exists() else 'no such'} file", 2)
+        if Path(file).stat().st_size > 100_000:
+            fail(f"{where}: larger than 100 kB; expected a few lines like seed: 1", 2)
         text = Path(file).read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
     except OSError as error:
         fail(f"{where}: {error.strerror}", 2)
     except ValueError:  # not UTF-8, or a path that cannot be one
         fail(f"{where}: not a text file", 2)
+    try:
+        if line := _tangled(text):
+            fail(f"{where}: nested lists or an alias in line {line}; expected seed: 1", 2)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        values = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         fail(f"{where}: not YAML{line} ({getattr(error, 'problem', None) or 'wrong character'})", 2)
+    except ValueError as error:  # such as a date in February with 30 days
+        fail(f"{where}: not YAML ({' '.join(str(error).split())[:100]})", 2)
     # The parser refuses a mapping without any value.
     if not isinstance(values, dict) or all(v is None for v in values.values()):
-        held = "nothing" if values is None else _shown(values)
+        held = "nothing" if values is None else shown(values)
         fail(f"{where}: holds {held}; expected lines like seed: 1", 2)
-    for key in values:
+    keys = [key.value for key, _ in node.value]
+    for key, value in values.items():
         if key not in NAMES:
-            fail(f"{where}: unknown key {_bare(str(key))}; {_nearest(str(key), NAMES)}", 2)
+            bare = key if isinstance(key, str) else shown(key)
+            fail(f"{where}: unknown key {_bare(bare)}; {_nearest(bare, NAMES)}", 2)
+        if keys.count(key) > 1:
+            fail(f"{where}: {key} is given {keys.count(key)} times; expected once", 2)
+        if isinstance(value, (list, dict, set)):
+            fail(f"{where}: {key}: got {shown(value)}; expected {RULES[key][0]}", 2)
     try:
         read = vars(parser.parse_object(values))
         Config(**{name: read[name] for name in NAMES})
@@ -319,8 +363,8 @@ def _explain(message: str, flags: Sequence[str]) -> str:
     if match := re.search(r'Parser key "(\w+)":', message):
         expected = RULES[match[1]][0] if match[1] in RULES else "the path of a picture"
         given = re.findall(r"(?:Given value|Got value): (.*)", message)
-        shown = f"got {_shown(given[-1])}" if given else "cannot be read"
-        return f"--{match[1]}: {shown}; expected {expected}"
+        got = f"got {shown(given[-1])}" if given else "cannot be read"
+        return f"--{match[1]}: {got}; expected {expected}"
     if match := re.search(r"argument --(\w+): (.*)", message):
         wanted = {**{n: rule[0] for n, rule in RULES.items()}, "config": "a YAML file"}
         expected = wanted.get(match[1], "at least one file")
@@ -332,7 +376,7 @@ def _explain(message: str, flags: Sequence[str]) -> str:
 
 def _bare(text: str, limit: int = 60) -> str:
     """On one line, without quotes unless there is nothing to quote."""
-    return _shown(text, limit)[1:-1] or "''"
+    return shown(text, limit)[1:-1] or "''"
 
 
 def _nearest(unknown: str, names: Sequence[str]) -> str:

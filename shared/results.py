@@ -11,13 +11,14 @@ import os
 import pickle
 import platform
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared import ranks
-from shared.config import Config, RunError, UsageError, to_yaml
+from shared.config import Config, RunError, UsageError, shown, to_yaml
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +117,8 @@ def find_checkpoint(side: str, config: Config) -> Path:
     name = config.ckpt_path or "best"
     if name not in ("last", "best"):
         if not Path(name).is_file():
-            raise UsageError(f"--ckpt_path: no file {name}; give a checkpoint, or last or best")
+            what = f"{name} is not a file" if Path(name).exists() else f"no file {name}"
+            raise UsageError(f"--ckpt_path: {what}; give a checkpoint, or last or best")
         return Path(name)
     if config.run_dir is not None:
         path = Path(config.run_dir) / "checkpoints" / f"{name}.ckpt"
@@ -143,24 +145,40 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        # A memory map reads what is asked for only, and a bit that flipped on the way is noticed by
-        # the sums inside the zip archive.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise RunError(
-                f"{path}: damaged (the sum of {damaged} is wrong); use another checkpoint"
-            )
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        _check_archive(path)
+        with warnings.catch_warnings():  # what it says of TorchScript is said below
+            warnings.simplefilter("ignore")
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except RunError:
+        raise
     except pickle.UnpicklingError:
         raise RunError(f"{path}: holds more than tensors and plain values; not loaded") from None
-    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        Exception
+    ) as error:  # of nearly every kind, where a bit of the archive's directory flipped
+        if isinstance(error, OSError) and error.filename:
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{path}: not a whole checkpoint file ({reason[:120]})") from None
     missing = {"state_dict", "epoch", "global_step", MODULE_HPARAMS, DATA_HPARAMS, DATA_STATE}
     if not isinstance(checkpoint, dict) or not missing <= checkpoint.keys():
         raise RunError(f"{path}: a PyTorch file, but not a checkpoint of this project")
     return checkpoint
+
+
+def _check_archive(path: Path) -> None:
+    """Look at the sums inside the zip archive that a checkpoint is: PyTorch itself would load a
+    flipped bit."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        # PyTorch packs nothing. What is packed, or stands in the archive twice, may be a bomb: a
+        # small file that fills the memory.
+        packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+        if packed or sum(part.file_size for part in parts) > path.stat().st_size:
+            raise RunError(f"{path}: a packed zip archive, and not a checkpoint; not loaded")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise RunError(f"{path}: damaged (the sum of {damaged} is wrong); use another checkpoint")
 
 
 # The keys under which Lightning stores what `save_hyperparameters` saw in a module and in a data
@@ -177,17 +195,20 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
 
     Raises:
         UsageError: the checkpoint comes from a run with another dataset or recipe.
-        RunError: as `read_checkpoint`.
+        RunError: as `read_checkpoint`, or what it holds is not what this project writes.
     """
+    from shared import fits
+
     checkpoint = read_checkpoint(path)
-    saved = {**checkpoint[DATA_HPARAMS], **checkpoint[MODULE_HPARAMS]}
+    saved = fits.hyperparameters(path, checkpoint)
     names = [n for n in saved if hasattr(config, n)] if resume else ["dataset"]
     for name in names:
         if name not in UNBOUND and saved.get(name) != getattr(config, name):
             raise UsageError(
                 f"--{name}: got {getattr(config, name)!r}; {path} was trained with "
-                f"{saved.get(name)!r}"
+                f"{shown(saved.get(name))}"
             )
+    fits.check(path, checkpoint, saved, resume=resume)
     world_size = config.devices * config.num_nodes
     if resume and checkpoint[DATA_STATE]["world_size"] != world_size:
         raise UsageError(
