@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pickle
@@ -48,21 +49,42 @@ def create_run_dir(side: str, config: Config) -> Path:
         (run_dir / "summary.json").unlink(missing_ok=True)
     elif config.run_dir is not None:
         run_dir = Path(config.run_dir)
-        taken = (run_dir / "config.yaml").exists() or (run_dir / "checkpoints").exists()
-        if taken and not _is_ours(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if not _claim(run_dir) and not _is_ours(run_dir):
             raise UsageError(
                 f"--run_dir: {run_dir} holds a run already; give another folder, or resume it with "
                 "--ckpt_path last"
             )
-        run_dir.mkdir(parents=True, exist_ok=True)
     else:
         run_dir = _next_version(RUNS / side / config.dataset)
     (run_dir / "checkpoints").mkdir(exist_ok=True)
+    _remove_partial(run_dir)
     if ranks.run_id():
         write_atomically(run_dir / RUN_ID, ranks.run_id())
     resolved = dataclasses.replace(config, run_dir=str(run_dir), ckpt_path=None)
     write_atomically(run_dir / "config.yaml", to_yaml(resolved))
     return run_dir
+
+
+def _claim(run_dir: Path) -> bool:
+    """Take the folder for a new run. Of several that try at the same moment, one gets it: only one
+    can make the folder within."""
+    if (run_dir / "config.yaml").exists():
+        return False
+    try:
+        (run_dir / "checkpoints").mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _remove_partial(run_dir: Path) -> None:
+    """Remove what a killed run has left of the files that it was writing. Not of predictions.csv:
+    another program may be writing that one now."""
+    parts = [run_dir.glob(f".{name}-????????") for name in ("config.yaml", "summary.json", RUN_ID)]
+    parts += [(run_dir / "checkpoints").glob(f".{name}.ckpt-????????") for name in ("last", "best")]
+    for path in itertools.chain(*parts):
+        path.unlink(missing_ok=True)
 
 
 # In a run folder: by which torchrun the run was started.
