@@ -159,7 +159,9 @@ def _optional(rule: tuple[str, Callable[[Any], bool]]) -> tuple[str, Callable[[A
 def _is_path(value: str) -> bool:
     # What YAML reads as no value could not be read back from the run's config.yaml.
     no_value = ("null", "Null", "NULL", "~")
-    return bool(value.strip()) and "\0" not in value and value not in no_value
+    # Nor could bytes of a name that are no text: Python shows them as half a character each.
+    is_text = not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return bool(value.strip()) and "\0" not in value and is_text and value not in no_value
 
 
 # What each flag takes: in words for the error line, and as a test. Seeds are limited to what numpy
@@ -442,6 +444,7 @@ def describe(error: OSError) -> str:
         errno.ENAMETOOLONG: "choose a shorter path",
         errno.ENOTDIR: "a part of this path is a file, not a folder",
     }.get(error.errno, "")
-    name = f"{Path(os.fsdecode(error.filename))}: " if error.filename else ""
+    path = str(Path(os.fsdecode(error.filename))) if error.filename else ""
+    name = f"{path if len(path) <= 300 else f'{path[:140]}...{path[-140:]}'}: " if path else ""
     reason = error.strerror or str(error)
     return f"{name}{reason}" + (f"; {advice}" if advice else "")

@@ -179,7 +179,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         Exception
     ) as error:  # of nearly every kind, where a bit of the archive's directory flipped
         if isinstance(error, OSError) and error.filename:
-            raise
+            raise RunError(f"{path}: {error.strerror}") from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{path}: not a whole checkpoint file ({reason[:120]})") from None
     missing = {"state_dict", "epoch", "global_step", MODULE_HPARAMS, DATA_HPARAMS, DATA_STATE}
