@@ -3,6 +3,7 @@ code, and what is shown in a browser neither listens to others nor lets a name b
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib.util
 import json
@@ -186,7 +187,6 @@ STRANGE = {
     "S506": "import yaml\nyaml.load(text)",
     "S602": "import subprocess\nsubprocess.run(text, shell=True)",
     "S605": "import os\nos.system(text)",
-    "S614": "import torch\ntorch.load(path)",
     "S202": "import tarfile\ntarfile.open(path).extractall()",
     "S306": "import tempfile\ntempfile.mktemp()",
 }
@@ -203,6 +203,24 @@ def test_the_linter_refuses_what_runs_strange_code(folder: str, fault: Any) -> N
     assert done.returncode == 1
     assert set(STRANGE) <= {found["code"] for found in json.loads(done.stdout)}
     fault.tried(len(STRANGE))
+
+
+def test_every_checkpoint_is_loaded_as_tensors_and_plain_values() -> None:
+    """ruff has no rule for it."""
+    calls = []
+    for folder in ("shared", "raw_pytorch", "lightning"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    given = {word.arg: word.value for word in node.keywords}
+                    name = ast.unparse(node.func)
+                    if name.endswith(("torch.load", ".load_from_checkpoint")) or (
+                        name.startswith("trainer.") and "ckpt_path" in given
+                    ):
+                        calls.append(name)
+                        assert ast.unparse(given["weights_only"]) == "True", (path, name)
+    assert {"torch.load", "trainer.fit", "trainer.test"} <= set(calls)
+    assert len(calls) >= 5
 
 
 def test_what_is_excepted_from_that_is_the_test_that_makes_mistakes() -> None:
