@@ -24,7 +24,7 @@ BOX = {"digits": 28, "mnist": 20, "fashion-mnist": 28}
 STROKE = {"digits": 2.9, "mnist": 1.3, "fashion-mnist": 0}
 
 # What Pillow may take a file for. It knows others, of which one starts Ghostscript.
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 
 # A photograph of 100 megapixels is the largest that is read: a small file may claim far more.
 MAX_PIXELS = 100_000_000

@@ -203,9 +203,16 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(
             assert len(str(error).splitlines()) == 1, (place, bit)
     assert noticed > len(flips) / 3
     fault.tried(len(flips))
-    fault.sees(
-        "error: last.ckpt: damaged (the sum of archive/data/7 is wrong); use another checkpoint"
+
+
+@pytest.mark.fault("a damaged checkpoint", kind="checkpoints")
+def test_a_bit_flipped_in_the_weights_is_named(good: Path, refused: Callable[..., None]) -> None:
+    content = good.read_bytes()
+    middle = len(content) // 2  # where the tensors are
+    Path("bad.ckpt").write_bytes(
+        content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
     )
+    refused(1, "damaged (the sum of ", "; use another checkpoint")
 
 
 @pytest.mark.fault("a damaged checkpoint", kind="checkpoints")
