@@ -421,16 +421,43 @@ def run(command: Callable[[], Any]) -> Any:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         fail(str(error) or "interrupted", 130)
     except RunError as error:
-        fail(str(error), 1)
+        fail(_one_line(error), 1)
     except OSError as error:
         fail(describe(error), 1)
     except Exception as error:
         if os.environ.get("DEBUG"):
             traceback.print_exc()
-        first_line = (str(error).strip() or "no message").splitlines()[0]
+        first_line = _one_line(error)
+        if _is_out_of_memory(error):
+            fail(f"out of memory ({first_line[:200]}); lower {LOWER}", 1)
+        if re.match(r"DataLoader worker .*(killed by signal|exited unexpectedly)", first_line):
+            fail(f"{_one_line(error.__cause__ or error)}; {FEWER}", 1)
         if "Connection closed by peer" in first_line or "Connection reset by peer" in first_line:
             fail("another process of this run has ended; what it said is the cause", 1)
         fail(f"{type(error).__name__}: {first_line} (DEBUG=1 shows where)", 1)
+
+
+# What takes memory, as far as a flag says how much.
+LOWER = " or ".join(f"--{name}" for name in ("batch_size", "width") if name in NAMES)
+FEWER = "it may have run out of memory: lower --num_workers"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has a class of its own for GPUs, and none for the CPU.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or ("DefaultCPUAllocator" in str(error) and "allocate memory" in str(error))
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    """What an error says. That of a loader's worker says it after the worker's whole traceback."""
+    lines = (str(error).strip() or "no message").splitlines()
+    if match := re.match(r"Caught \w+ in DataLoader worker process (\d+)", lines[0]):
+        return f"{lines[-1].split(': ', 1)[-1]} (in worker process {match[1]} of the loader)"
+    # torch adds guesses to the signal by which a worker was killed.
+    return re.sub(r"(is killed by signal: \w+)\..*", r"\1", lines[0])
 
 
 def describe(error: OSError) -> str:
@@ -442,9 +469,10 @@ def describe(error: OSError) -> str:
         errno.EPERM: "choose a folder you may write to with --run_dir",
         errno.EROFS: "choose a folder you may write to with --run_dir",
         errno.ENAMETOOLONG: "choose a shorter path",
+        errno.ENOMEM: f"lower {LOWER}",
         errno.ENOTDIR: "a part of this path is a file, not a folder",
     }.get(error.errno, "")
     path = str(Path(os.fsdecode(error.filename))) if error.filename else ""
     name = f"{path if len(path) <= 300 else f'{path[:140]}...{path[-140:]}'}: " if path else ""
-    reason = error.strerror or str(error)
+    reason = error.strerror or _one_line(error)
     return f"{name}{reason}" + (f"; {advice}" if advice else "")

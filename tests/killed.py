@@ -20,13 +20,15 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context, set_start_method
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.data import get_worker_info as worker_info
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.writer import FileWriter
 
@@ -37,16 +39,17 @@ EPOCHS, BATCHES, BATCH = 3, 4, 20
 
 # Where a process can die: in the loss of a training batch, in that of an evaluated one, before a
 # file is opened, moved or removed, or within the writing of a checkpoint, of a point of TensorBoard
-# or of the summary.
+# or of the summary. And in a worker that loads batches, which dies alone.
 PLACES = ("step", "validation", "file", "checkpoint", "event", "summary")
 
 
 class Moment(NamedTuple):
-    """The `index`-th time that the process comes by `place`; what happens there is `signal`."""
+    """The `index`-th time that the process comes by `place`, and what happens there; None is an
+    error instead of a signal."""
 
     place: str
     index: int
-    signal: signal.Signals = signal.SIGKILL
+    signal: signal.Signals | None = signal.SIGKILL
 
 
 class Ended(NamedTuple):
@@ -63,18 +66,27 @@ class Clock:
         self.run_dir, self.moment = run_dir, moment
         self.counts: Counter[str] = Counter()
         self.elsewhere: set[str] = set()
+        self.samples: list[tuple[int, int, int]] = []
 
     def passes(self, place: str, limit: int | None = None) -> None:
         now = (place, self.counts[place])
         self.counts[place] += 1
         if self.moment is None or now != self.moment[:2]:
             return
+        if self.moment.signal is None:
+            raise IndexError("picture 7 is not there")
         if limit is None:
             os.kill(os.getpid(), self.moment.signal)
         else:
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    def sample(self) -> None:
+        """How many files are open, the pages of memory in use, and the bytes of points written."""
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        points = sum(path.stat().st_size for path in self.run_dir.glob("events*"))
+        self.samples.append((len(os.listdir("/proc/self/fd")), pages, points))
 
     def hears(self, event: str, arguments: tuple) -> None:
         """Python calls this before every operation on a file."""
@@ -98,6 +110,7 @@ def work(side: str, run_dir: str, moment: Moment | None, log: str, arguments: li
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    set_start_method("fork", force=True)  # for the workers of a loader, as in any other process
     torch.set_num_threads(1)
     clock = Clock(Path(run_dir), moment)
     load, cross_entropy, save, add_event = (
@@ -113,6 +126,8 @@ def work(side: str, run_dir: str, moment: Moment | None, log: str, arguments: li
 
     def counted_loss(*args: Any, **kwargs: Any) -> torch.Tensor:
         clock.passes("step" if torch.is_grad_enabled() else "validation")
+        if not torch.is_grad_enabled():
+            clock.sample()
         return cross_entropy(*args, **kwargs)
 
     def counted_save(content: Any, file: io.BytesIO, **kwargs: Any) -> None:
@@ -128,6 +143,16 @@ def work(side: str, run_dir: str, moment: Moment | None, log: str, arguments: li
         add_event(writer, *args, **kwargs)
         writer.flush()
 
+    def counted_batch(split: shared.data.ImageDataset, indices: list[int]) -> Any:
+        if os.getpid() != pid and len(split) > BATCH:  # in a worker that trains
+            with open(f"{log}.workers", "a") as file:
+                file.write(f"{os.getpid()}\n")
+            if worker_info().id == 0:
+                clock.passes("worker")
+        return get_batch(split, indices)
+
+    pid, get_batch = os.getpid(), shared.data.ImageDataset.__getitems__
+    shared.data.ImageDataset.__getitems__ = counted_batch
     shared.data.load, F.cross_entropy, torch.save = few, counted_loss, counted_save
     FileWriter.add_event = counted_event
     for name in ("add_figure", "add_graph"):  # these take as long as all the rest
@@ -139,37 +164,45 @@ def work(side: str, run_dir: str, moment: Moment | None, log: str, arguments: li
         "--log_every_n_steps", "1", "--checkpoint_every_n_steps", "2", *arguments,
     ]  # fmt: skip
     importlib.import_module(f"{side}.train").main()
-    passed = {"counts": clock.counts, "elsewhere": sorted(clock.elsewhere)}
+    passed = {
+        "counts": clock.counts,
+        "elsewhere": sorted(clock.elsewhere),
+        "samples": clock.samples,
+    }
     Path(log).with_suffix(".json").write_text(json.dumps(passed))
+
+
+# What the server imports before it forks.
+SLOW = [
+    "killed", "pytorch_lightning", "sklearn.datasets", "torchmetrics", "jsonargparse", "yaml",
+    "raw_pytorch.checkpoint", "raw_pytorch.data", "raw_pytorch.devices", "raw_pytorch.distributed",
+    "raw_pytorch.evaluate", "raw_pytorch.logger", "raw_pytorch.module", "lightning.data",
+    "lightning.module",
+]  # fmt: skip
+
+
+def fork_server() -> Any:
+    """A context whose processes are forked from a server that has imported all this."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(SLOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        forkserver.ensure_running()
+    return context
 
 
 def start(side: str, run_dir: Path, moment: Moment | None = None, *arguments: str) -> Any:
     """Start a training process; `ended` waits for it."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["killed", "raw_pytorch.train", "lightning.train", *SLOW])
     log = f"{run_dir}-{len(list(run_dir.parent.iterdir()))}.log"
-    before = os.environ.get("PYTHONPATH"), os.environ.get("OMP_NUM_THREADS")
-    os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        process = context.Process(target=work, args=(side, str(run_dir), moment, log, arguments))
-        process.start()
-    finally:
-        for name, value in zip(("PYTHONPATH", "OMP_NUM_THREADS"), before, strict=True):
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    arguments = (side, str(run_dir), moment, log, arguments)
+    process = fork_server().Process(target=work, args=arguments)
+    process.start()
     process.log = log
     return process
 
 
-SLOW = (
-    "pytorch_lightning", "sklearn.datasets", "torchmetrics", "jsonargparse", "yaml",
-    "raw_pytorch.checkpoint", "raw_pytorch.data", "raw_pytorch.devices", "raw_pytorch.distributed",
-    "raw_pytorch.evaluate", "raw_pytorch.logger", "raw_pytorch.module", "lightning.data",
-    "lightning.module",
-)  # fmt: skip
-
-
-def ended(process: ForkServerProcess) -> Ended:
-    process.join(120)
+def ended(process: ForkServerProcess, seconds: float = 120) -> Ended:
+    process.join(seconds)
     assert process.exitcode is not None, "it does not end"
     return Ended(process.exitcode, Path(process.log).read_text())
