@@ -108,7 +108,7 @@ $(READY): requirements.txt constraints.txt requirements.lock $(PY)
 	@$(if $(LOCK),awk '/^[a-z]/ {keep = !/$(NOT_LOCKED)/} keep' $(LOCK) > $(VENV)/locked.txt)
 	$(if $(LOCK),$(INSTALL) --no-deps --require-hashes -r $(VENV)/locked.txt || { echo $(UNLOCKED); \
 	  exit 1; },@echo 'note: LOCK= is empty, so no hash is checked')
-	$(INSTALL) -c constraints.txt -r requirements.txt
+	$(INSTALL) $(if $(TORCH_INDEX),,$(if $(LOCK),--quiet)) -c constraints.txt -r requirements.txt
 	@touch $@
 
 NOT_LOCKED := $(if $(TORCH_INDEX),^(torch|torchvision|triton|nvidia-.*|cuda-.*)==,^$$)

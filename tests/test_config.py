@@ -190,7 +190,8 @@ def test_a_wrong_yaml_file_is_named(content: bytes, message: str, tmp_path: Path
 @pytest.mark.parametrize("file", ["none.yaml", ".", "none/none.yaml", "a\0b", "x" * 5000, "ё.yaml"])
 def test_a_yaml_file_that_is_not_there_is_named(file: str) -> None:
     assert refused(["--config", file]).startswith("error: --config: ")
-    assert refused(["--config", file]).endswith((": no such file", ": File name too long"))
+    ends = (": no such file", ": not a file", ": File name too long")
+    assert refused(["--config", file]).endswith(ends)
 
 
 def bomb(levels: int) -> str:
