@@ -60,7 +60,7 @@ def check(
         RunError: something is missing or has another shape; the message names the file and it.
     """
     with torch.device("meta"):  # shapes alone
-        net = ConvNet(saved["dropout"])
+        net = ConvNet(saved["dropout"], saved["width"])
     _compare(
         path,
         "weights",
@@ -78,6 +78,8 @@ def check(
     for key in ("optimizer_states", "lr_schedulers", "callbacks", "loops", "generators"):
         if not checkpoint.get(key):
             _refuse(path, f"it has weights only, and no {key} to resume from")
+    if not isinstance(checkpoint["callbacks"], Mapping):
+        _refuse(path, "its callbacks are not those of this project")
     optimizer = _only(path, checkpoint, "optimizer_states")
     scheduler = _only(path, checkpoint, "lr_schedulers")
     parameters = list(net.parameters())

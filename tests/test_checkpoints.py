@@ -334,6 +334,7 @@ def test_what_cannot_be_resumed_is_said_before_a_run_begins(
         ("seed", "1", ("train",)),
         ("lr", "0.5", ("train",)),
         ("batch_size", "32", ("train",)),
+        ("width", "32", ("train",)),
     ],
 )
 def test_a_checkpoint_of_another_recipe_names_the_flag(
