@@ -6,16 +6,17 @@ ARGS ?=
 PORT ?= 6006
 PYTHON ?= python3
 TORCH_INDEX ?=
+LOCK ?= requirements.lock
 
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 # The redirection makes every version of make ask a shell, which alone knows `command`.
 UV := $(shell command -v uv 2>/dev/null)
-INSTALL := $(if $(UV),uv pip install --python $(PY),$(PY) -m pip install) -c constraints.txt
+INSTALL := $(if $(UV),uv pip install --python $(PY),$(PY) -m pip install)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup raw lightning minimal compare diff mistakes tensorboard accuracy test lint readme clean distclean test-long test-xla
+.PHONY: help setup raw lightning minimal compare diff mistakes tensorboard accuracy test lint readme lock audit clean distclean test-chaos test-long test-xla
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +63,9 @@ test: $(READY) ## Run the tests: the proof that both sides are the same run
 test-long: $(READY) ## Run the tests that take minutes each
 	$(PY) -m pytest -m long $(ARGS)
 
+test-chaos: $(READY) ## Break a hundred runs on purpose, and see that nothing is lost
+	$(PY) -m pytest -vv -m chaos --faults runs/faults/chaos.json $(ARGS)
+
 test-xla: .venv-xla/.ready ## Test the path of a TPU, on XLA's CPU device, in .venv-xla
 	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/test_xla.py $(ARGS)
 
@@ -72,6 +76,17 @@ lint: $(READY) ## Check style and formatting
 readme: $(READY) ## Write the generated parts of README.md anew
 	$(PY) -m shared.compare.readme
 
+lock: ## Write requirements.lock anew, with the hash of every file that pip may take
+	@command -v uv >/dev/null || { echo 'error: make lock needs uv: pip install uv' >&2; exit 1; }
+	@head -n 4 requirements.lock > requirements.lock.new
+	uv pip compile requirements.txt -c constraints.txt --universal --python-version 3.10 \
+	  --generate-hashes --no-header --no-annotate \
+	  --quiet >> requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+audit: ## Ask osv.dev whether a locked version has a known vulnerability
+	@$(PYTHON) .ci/audit.py requirements.lock
+
 clean: ## Remove runs/ and caches; never data/ or .venv/
 	rm -rf runs .pytest_cache .ruff_cache .hypothesis
 	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -81,14 +96,24 @@ distclean: clean ## Remove .venv/ too; still not data/
 
 # Removed first and written last: a set-up that was cut short leaves no stamp and is taken up again.
 # Where packages come from PyTorch's own index, torch and torchvision come first and together, so
-# that they fit each other; without dependencies, of which that index has only some versions.
-$(READY): requirements.txt constraints.txt $(PY)
+# that they fit each other; without dependencies, of which that index has only some versions. The
+# lock has the hashes of PyPI's files: all the rest is held to it, and the last line adds only what
+# such a torch needs and PyPI's does not.
+$(READY): requirements.txt constraints.txt requirements.lock $(PY)
 	@rm -f $@
 	@echo "Installing into $(VENV). This happens once; with CUDA, torch is a download of 2 to 3 GB."
 	@$(if $(UV),,$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip)
-	$(if $(TORCH_INDEX),$(INSTALL) --no-deps --index-url $(TORCH_INDEX) torch torchvision)
-	$(INSTALL) -r requirements.txt
+	$(if $(TORCH_INDEX),$(INSTALL) -c constraints.txt --no-deps --index-url $(TORCH_INDEX) \
+	  torch torchvision)
+	@$(if $(LOCK),awk '/^[a-z]/ {keep = !/$(NOT_LOCKED)/} keep' $(LOCK) > $(VENV)/locked.txt)
+	$(if $(LOCK),$(INSTALL) --no-deps --require-hashes -r $(VENV)/locked.txt || { echo $(UNLOCKED); \
+	  exit 1; },@echo 'note: LOCK= is empty, so no hash is checked')
+	$(INSTALL) $(if $(TORCH_INDEX),,$(if $(LOCK),--quiet)) -c constraints.txt -r requirements.txt
 	@touch $@
+
+NOT_LOCKED := $(if $(TORCH_INDEX),^(torch|torchvision|triton|nvidia-.*|cuda-.*)==,^$$)
+UNLOCKED := 'error: not installed as requirements.lock has it; where packages come from elsewhere \
+  than PyPI, with other hashes: make setup LOCK=' >&2
 
 # torch_xla fits one version of torch only; versions that were tried together.
 XLA := torch==2.9.0 torch_xla==2.9.0

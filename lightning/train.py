@@ -5,9 +5,11 @@ python -m lightning.train --dataset mnist --max_epochs 1
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from shared import ranks, results
@@ -53,6 +55,7 @@ def fit(config: Config) -> dict[str, Any]:
         # [early-stop] Its counter is saved in the checkpoint, too.
         callbacks.append(EarlyStopping("val/loss", patience=patience))
     options["callbacks"] += callbacks
+    options["plugins"] = [atomic_checkpoints(options["accelerator"])]
     # [log] The graph of the model is drawn from its example_input_array.
     logger = TensorBoardLogger(
         run_dir, name="", version="", log_graph=True, default_hp_metric=False
@@ -76,7 +79,9 @@ def fit(config: Config) -> dict[str, Any]:
     epochs, global_step = trainer.current_epoch, trainer.global_step
     validated = dict(trainer.callback_metrics)
     if "val/loss" not in validated:  # [resume] of a run that was stopped after its last epoch
+        trainer.loggers = []  # [log] It has written these points before, at their own step.
         validated = trainer.validate(module, data, verbose=False)[0]
+        trainer.loggers = [logger]
 
     # [test] The weights of the best epoch, not those of the last.
     logger._log_graph = False  # which would be drawn once more
@@ -89,6 +94,23 @@ def fit(config: Config) -> dict[str, Any]:
         device=trainer.strategy.root_device, world_size=trainer.world_size, epochs=epochs,
         global_step=global_step, validated=validated, tested=tested, fit_seconds=fit_seconds,
     )  # fmt: skip
+
+
+def atomic_checkpoints(accelerator: str) -> Any:
+    """[checkpoint] Written beside the old one, which stays whole until the new one is. Lightning
+    writes into the system's temporary folder, and moving a file from there to another disk is
+    copying it: a run killed meanwhile would leave half of the only checkpoint it had."""
+    import torch
+    from lightning_fabric.plugins import TorchCheckpointIO, XLACheckpointIO
+    from lightning_fabric.utilities import move_data_to_device
+
+    class AtomicCheckpoints(XLACheckpointIO if accelerator == "tpu" else TorchCheckpointIO):
+        def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, **_: Any) -> None:
+            buffer = io.BytesIO()
+            torch.save(move_data_to_device(checkpoint, "cpu"), buffer)
+            results.write_atomically(Path(path), buffer.getvalue())
+
+    return AtomicCheckpoints()
 
 
 def save_between(every_n_steps: int, where: dict[str, Any]) -> Any:
@@ -109,9 +131,15 @@ def stop_on_signal(interrupt: Any, last: Any) -> Any:
     from pytorch_lightning.callbacks import Callback
 
     class StopOnSignal(Callback):
+        # The Trainer sets its own handlers before each of these: with them, it would stop in the
+        # middle of a window of accumulated gradients and save nothing, or not stop at all.
+        def on_sanity_check_start(self, *_: Any) -> None:
+            interrupt.catch()
+
+        def on_test_start(self, *_: Any) -> None:
+            interrupt.catch()
+
         def on_train_start(self, trainer: Any, *_: Any) -> None:
-            # The Trainer has set its own handlers before: it would stop in the middle of a window
-            # of accumulated gradients, and save nothing.
             interrupt.defer()
             # [ddp] Only together can the processes stop between the same two steps.
             decide = trainer.strategy.reduce_boolean_decision

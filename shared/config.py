@@ -125,7 +125,7 @@ class Config:
             expected, is_valid = RULES[field.name]
             value = getattr(self, field.name)
             if not _is_typed(value, field.type) or not is_valid(value):
-                raise UsageError(f"--{field.name}: got {_shown(value)}; expected {expected}")
+                raise UsageError(f"--{field.name}: got {shown(value)}; expected {expected}")
         for name, there in zip(("devices", "num_nodes"), started or (), strict=False):
             if getattr(self, name) != there:
                 what = {"devices": "processes on each machine", "num_nodes": "machines"}[name]
@@ -167,7 +167,9 @@ def _optional(rule: tuple[str, Callable[[Any], bool]]) -> tuple[str, Callable[[A
 def _is_path(value: str) -> bool:
     # What YAML reads as no value could not be read back from the run's config.yaml.
     no_value = ("null", "Null", "NULL", "~")
-    return bool(value.strip()) and "\0" not in value and value not in no_value
+    # Nor could bytes of a name that are no text: Python shows them as half a character each.
+    is_text = not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return bool(value.strip()) and "\0" not in value and is_text and value not in no_value
 
 
 # What each flag takes: in words for the error line, and as a test. Seeds are limited to what numpy
@@ -211,7 +213,8 @@ def _is_typed(value: Any, annotation: str) -> bool:
     return isinstance(value, kinds.get(annotation.split(" ")[0], str))
 
 
-def _shown(value: Any, limit: int = 60) -> str:
+def shown(value: Any, limit: int = 60) -> str:
+    """A value as an error line repeats it: as Python writes it, and not at any length."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -256,6 +259,11 @@ def parse_args(
             help="Pictures of your own to classify.",
         )
     argv = list(sys.argv[1:] if argv is None else argv)
+    for arg in argv:
+        if len(arg) > 10_000:
+            fail(f"cannot read {shown(arg)}: {len(arg)} characters; see --help", 2)
+        if _tangled(arg.partition("=")[2] if arg.startswith("--") else arg):
+            fail(f"cannot read {shown(arg)}: nested lists or an alias; see --help", 2)
     for file in _config_files(argv):
         _check_yaml(parser, file)
     try:
@@ -282,10 +290,32 @@ NAMES = [field.name for field in dataclasses.fields(Config)]
 BOOLEANS = [field.name for field in dataclasses.fields(Config) if field.type == "bool"]
 
 
+def _tangled(text: str) -> int | None:
+    """The line in which text, read as YAML, nests or repeats lists as no flag can mean it.
+
+    The parser reads each value as YAML. A few aliases can stand for lists that fill the memory, and
+    a thousand brackets end the interpreter.
+    """
+    import yaml
+
+    depth = 0
+    try:
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > 5 or (depth > 0 and isinstance(event, yaml.AliasEvent)):
+                return event.start_mark.line + 1
+    except yaml.YAMLError:  # up to here, it was flat
+        return None
+    return None
+
+
 def _config_files(argv: Sequence[str]) -> list[str]:
     """The files that the command line gives to `--config`."""
     pairs = itertools.pairwise(argv)
-    following = [file for flag, file in pairs if flag == "--config" and not file.startswith("-")]
+    given = [file for flag, file in pairs if flag == "--config"]
+    # A lone dash would be read from the terminal.
+    following = [file for file in given if file == "-" or not file.startswith("-")]
     return following + [arg[len("--config=") :] for arg in argv if arg.startswith("--config=")]
 
 
@@ -296,25 +326,41 @@ def _check_yaml(parser: Any, file: str) -> None:
 
     where = f"--config: {_bare(file, 300)}"
     try:
+        # Not a pipe or a device: reading one may never end.
         if not Path(file).is_file():
-            fail(f"{where}: no such file", 2)
+            fail(f"{where}: {'not a' if Path(file).exists() else 'no such'} file", 2)
+        if Path(file).stat().st_size > 100_000:
+            fail(f"{where}: larger than 100 kB; expected a few lines like seed: 1", 2)
         text = Path(file).read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
     except OSError as error:
         fail(f"{where}: {error.strerror}", 2)
     except ValueError:  # not UTF-8, or a path that cannot be one
         fail(f"{where}: not a text file", 2)
+    try:
+        if line := _tangled(text):
+            fail(f"{where}: nested lists or an alias in line {line}; expected seed: 1", 2)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        values = loader.construct_document(node) if node else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
         fail(f"{where}: not YAML{line} ({getattr(error, 'problem', None) or 'wrong character'})", 2)
+    except ValueError as error:  # such as a date in February with 30 days
+        fail(f"{where}: not YAML ({' '.join(str(error).split())[:100]})", 2)
     # The parser refuses a mapping without any value.
     if not isinstance(values, dict) or all(v is None for v in values.values()):
-        held = "nothing" if values is None else _shown(values)
+        held = "nothing" if values is None else shown(values)
         fail(f"{where}: holds {held}; expected lines like seed: 1", 2)
-    for key in values:
+    keys = [key.value for key, _ in node.value]
+    for key, value in values.items():
         if key not in NAMES:
-            fail(f"{where}: unknown key {_bare(str(key))}; {_nearest(str(key), NAMES)}", 2)
+            bare = key if isinstance(key, str) else shown(key)
+            fail(f"{where}: unknown key {_bare(bare)}; {_nearest(bare, NAMES)}", 2)
+        if keys.count(key) > 1:
+            fail(f"{where}: {key} is given {keys.count(key)} times; expected once", 2)
+        if isinstance(value, (list, dict, set)):
+            fail(f"{where}: {key}: got {shown(value)}; expected {RULES[key][0]}", 2)
     try:
         read = vars(parser.parse_object(values))
         Config(**{name: read[name] for name in NAMES})
@@ -330,8 +376,8 @@ def _explain(message: str, flags: Sequence[str]) -> str:
     if match := re.search(r'Parser key "(\w+)":', message):
         expected = RULES[match[1]][0] if match[1] in RULES else "the path of a picture"
         given = re.findall(r"(?:Given value|Got value): (.*)", message)
-        shown = f"got {_shown(given[-1])}" if given else "cannot be read"
-        return f"--{match[1]}: {shown}; expected {expected}"
+        got = f"got {shown(given[-1])}" if given else "cannot be read"
+        return f"--{match[1]}: {got}; expected {expected}"
     if match := re.search(r"argument --(\w+): (.*)", message):
         wanted = {**{n: rule[0] for n, rule in RULES.items()}, "config": "a YAML file"}
         expected = wanted.get(match[1], "at least one file")
@@ -343,7 +389,7 @@ def _explain(message: str, flags: Sequence[str]) -> str:
 
 def _bare(text: str, limit: int = 60) -> str:
     """On one line, without quotes unless there is nothing to quote."""
-    return _shown(text, limit)[1:-1] or "''"
+    return shown(text, limit)[1:-1] or "''"
 
 
 def _nearest(unknown: str, names: Sequence[str]) -> str:
@@ -386,16 +432,43 @@ def run(command: Callable[[], Any]) -> Any:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         fail(str(error) or "interrupted", 130)
     except RunError as error:
-        fail(str(error), 1)
+        fail(_one_line(error), 1)
     except OSError as error:
         fail(describe(error), 1)
     except Exception as error:
         if os.environ.get("DEBUG"):
             traceback.print_exc()
-        first_line = (str(error).strip() or "no message").splitlines()[0]
+        first_line = _one_line(error)
+        if _is_out_of_memory(error):
+            fail(f"out of memory ({first_line[:200]}); lower {LOWER}", 1)
+        if re.match(r"DataLoader worker .*(killed by signal|exited unexpectedly)", first_line):
+            fail(f"{_one_line(error.__cause__ or error)}; {FEWER}", 1)
         if "Connection closed by peer" in first_line or "Connection reset by peer" in first_line:
             fail("another process of this run has ended; what it said is the cause", 1)
         fail(f"{type(error).__name__}: {first_line} (DEBUG=1 shows where)", 1)
+
+
+# What takes memory, as far as a flag says how much.
+LOWER = " or ".join(f"--{name}" for name in ("batch_size", "width") if name in NAMES)
+FEWER = "it may have run out of memory: lower --num_workers"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has a class of its own for GPUs, and none for the CPU.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or ("DefaultCPUAllocator" in str(error) and "allocate memory" in str(error))
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    """What an error says. That of a loader's worker says it after the worker's whole traceback."""
+    lines = (str(error).strip() or "no message").splitlines()
+    if match := re.match(r"Caught \w+ in DataLoader worker process (\d+)", lines[0]):
+        return f"{lines[-1].split(': ', 1)[-1]} (in worker process {match[1]} of the loader)"
+    # torch adds guesses to the signal by which a worker was killed.
+    return re.sub(r"(is killed by signal: \w+)\..*", r"\1", lines[0])
 
 
 def describe(error: OSError) -> str:
@@ -407,8 +480,10 @@ def describe(error: OSError) -> str:
         errno.EPERM: "choose a folder you may write to with --run_dir",
         errno.EROFS: "choose a folder you may write to with --run_dir",
         errno.ENAMETOOLONG: "choose a shorter path",
+        errno.ENOMEM: f"lower {LOWER}",
         errno.ENOTDIR: "a part of this path is a file, not a folder",
     }.get(error.errno, "")
-    name = f"{Path(os.fsdecode(error.filename))}: " if error.filename else ""
-    reason = error.strerror or str(error)
+    path = str(Path(os.fsdecode(error.filename))) if error.filename else ""
+    name = f"{path if len(path) <= 300 else f'{path[:140]}...{path[-140:]}'}: " if path else ""
+    reason = error.strerror or _one_line(error)
     return f"{name}{reason}" + (f"; {advice}" if advice else "")

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
+import hashlib
 import math
+import queue
 import shutil
-import socket
 import sys
 import tempfile
+import threading
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import torch
 from torch import Tensor
@@ -56,8 +60,15 @@ FILES = {
     ("test", "labels"): "t10k-labels-idx1-ubyte",
 }
 
-# Seconds a download may stand still. urllib, and so torchvision, would wait for ever.
-DOWNLOAD_TIMEOUT = 30.0
+# In so many seconds, a download has to bring so many bytes or be done. A time limit for each read,
+# all that urllib has, never ends with a server that sends a byte now and then.
+DOWNLOAD_TIMEOUT, DOWNLOAD_LEAST = 30.0, 100_000
+
+# The largest file has 26 MB; what goes on beyond this is not one of them.
+DOWNLOAD_MOST = 100_000_000
+
+# Seconds to wait before the mirrors are asked again, where that may help: see `_may_pass`.
+DOWNLOAD_RETRIES = (1.0, 4.0)
 
 
 class ImageDataset(Dataset):
@@ -239,8 +250,6 @@ def prepare(name: str, data_dir: str | Path) -> None:
         raise RunError(f"{target}: not a complete {name} dataset; delete it to download again")
     Path(data_dir).mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".download-", dir=data_dir))
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
         _download(name, partial / info.folder / "raw")
         read_idx_pairs(partial / info.folder / "raw")
@@ -249,35 +258,109 @@ def prepare(name: str, data_dir: str | Path) -> None:
         if not (target.exists() and _find(name, data_dir)):  # another process was faster
             raise
     finally:
-        socket.setdefaulttimeout(timeout)
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _download(name: str, folder: Path) -> None:
     """Fetch the four files, each from the first of torchvision's mirrors that has it whole.
 
-    torchvision's own loop over the mirrors ends at the first that stands still or hangs up.
+    torchvision's own loop over the mirrors ends at the first that stands still or hangs up, and
+    waits for ever for one that drips.
     """
     import torchvision.datasets
-    from torchvision.datasets.utils import download_url
 
     dataset = getattr(torchvision.datasets, DATASETS[name].folder)
-    # torchvision draws its progress bars into files and pipes too.
-    screen = sys.stderr if sys.stderr.isatty() else io.StringIO()
+    folder.mkdir(parents=True)
     for filename, md5 in dataset.resources:
-        problems = []
-        for mirror in dataset.mirrors:
+        urls = [mirror + filename for mirror in dataset.mirrors]
+        (folder / filename).write_bytes(_from_first(urls, md5, name))
+
+
+def _from_first(urls: list[str], md5: str, name: str) -> bytes:
+    """The file with this sum, from the first URL that has it. All are asked again, after a while,
+    but for those that will not answer otherwise."""
+    problems = {}
+    for seconds in (0, *DOWNLOAD_RETRIES):
+        time.sleep(seconds)
+        for url in urls:
             try:
-                with contextlib.redirect_stderr(screen):
-                    download_url(mirror + filename, str(folder), filename, md5)
-                break
-            except (RuntimeError, OSError, HTTPException) as error:
-                problems.append(f"{mirror}{filename}: {_one_line(error)}")
-        else:
-            raise RunError(
-                f"--dataset {name}: the download failed ({'; '.join(problems)}); try again, or "
-                f"give --data_dir a folder with the four original .gz files"
-            )
+                content = _fetch(url)
+                # Against accidents: it is the sum that torchvision holds.
+                if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
+                    return content
+                problems[url] = ValueError("wrong checksum (MD5)")
+            except (OSError, HTTPException) as error:
+                problems[url] = error
+        urls = [url for url in urls if _may_pass(problems[url])]
+        if not urls:
+            break
+    reasons = "; ".join(f"{url}: {_one_line(error)}" for url, error in problems.items())
+    raise RunError(
+        f"--dataset {name}: the download failed ({reasons}); try again, or "
+        f"give --data_dir a folder with the four original .gz files"
+    )
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether to ask again: the server has an error of its own (5xx), or the connection was refused
+    or cut. Not for a file that is not there or is another, nor for a server that was waited for."""
+    if isinstance(error, HTTPError):
+        return error.code >= 500
+    return isinstance(getattr(error, "reason", error), (ConnectionError, IncompleteRead))
+
+
+def _fetch(url: str) -> bytes:
+    """Read a file from a server, in a thread that is left to itself when that takes too long.
+
+    Raises:
+        TimeoutError: the server is too slow.
+        OSError, HTTPException: the server answered with an error, cut the connection or was not
+            reached.
+    """
+    from tqdm import tqdm
+
+    # Limited: of a file that never ends, no more is read than was taken out.
+    arrived: queue.Queue[int | bytes | Exception | None] = queue.Queue(maxsize=64)
+
+    def read() -> None:
+        try:
+            # The rule fears schemes like file:, and the mirrors are those of torchvision.
+            request = Request(url, headers={"User-Agent": "pytorch/vision"})  # noqa: S310
+            with urlopen(request, timeout=2 * DOWNLOAD_TIMEOUT) as answer:  # noqa: S310
+                arrived.put(answer.length)
+                while chunk := answer.read1(1 << 16):
+                    arrived.put(chunk)
+            arrived.put(b"")
+        except Exception as error:
+            arrived.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    content, size, part = bytearray(), None, None
+    deadline, least = time.monotonic() + DOWNLOAD_TIMEOUT, DOWNLOAD_LEAST
+    bar = tqdm(desc=url, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+    with bar:
+        while part != b"":
+            with contextlib.suppress(queue.Empty):
+                part = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+                if isinstance(part, Exception):
+                    raise part
+                if isinstance(part, bytes):
+                    content += part
+                    bar.update(len(part))
+                else:
+                    size = bar.total = part
+            if time.monotonic() >= deadline and part != b"":
+                if len(content) < least:
+                    raise TimeoutError(
+                        f"too slow: {len(content)} bytes, fewer than {DOWNLOAD_LEAST} of them in "
+                        f"the last {DOWNLOAD_TIMEOUT:g} s"
+                    )
+                deadline, least = deadline + DOWNLOAD_TIMEOUT, len(content) + DOWNLOAD_LEAST
+            if len(content) > DOWNLOAD_MOST:
+                raise OSError(f"more than {DOWNLOAD_MOST} bytes, and no end")
+    if size is not None and len(content) < size:
+        raise ConnectionError(f"cut off after {len(content)} of {size} bytes")
+    return bytes(content)
 
 
 def load(name: str, data_dir: str | Path) -> dict[str, ImageDataset]:

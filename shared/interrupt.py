@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Catches both signals from now on.
+    """Catches both signals from now on. Made in the main thread.
 
     Args:
         any_of: tells whether a flag is set in any of several processes.
@@ -34,12 +34,17 @@ class Interrupt:
         self.received: signal.Signals | None = None
         self.deferred = False
         self.any_of = any_of
+        self.last = run_dir / "checkpoints" / "last.ckpt"
+        self.catch()
 
-    def defer(self) -> None:
-        """Call this in the main thread, when the first checkpoint can be written."""
-        self.deferred = True
+    def catch(self) -> None:
         for number in SIGNALS:
             signal.signal(number, self._handle)
+
+    def defer(self) -> None:
+        """Call this when the first checkpoint can be written."""
+        self.deferred = True
+        self.catch()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         again, self.received = self.received is not None, signal.Signals(number)
@@ -52,12 +57,14 @@ class Interrupt:
         return self.any_of(self.received is not None)
 
     def leave(self) -> NoReturn:
-        """End the run. Call this where `last.ckpt` is up to date.
+        """End the run. Call this where `last.ckpt` is up to date, or not there yet.
 
         Raises:
             Interrupted: its message says how to go on.
         """
         name = self.received.name if self.received else "a signal to another process"
+        if not self.last.is_file():
+            raise Interrupted(f"interrupted by {name}, before there was a checkpoint to go on from")
         raise Interrupted(f"interrupted by {name}; to go on: {self.command}")
 
     def finish(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ BOX = {"digits": 28, "mnist": 20, "fashion-mnist": 28}
 # The width of the thinnest strokes, in the same pixels: what 95 of 100 training images exceed, by
 # `_stroke_width`. Drawn with a thin pen, digits are recognised no better than by chance without it.
 STROKE = {"digits": 2.9, "mnist": 1.3, "fashion-mnist": 0}
+
+# What Pillow may take a file for. It knows others, of which one starts Ghostscript.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 
 # A photograph of 100 megapixels is the largest that is read: a small file may claim far more.
 MAX_PIXELS = 100_000_000
@@ -62,18 +66,19 @@ def open_picture(file: str) -> Image.Image:
     Raises:
         RunError: there is no such file, it is too large, or Pillow cannot read it.
     """
+    if not Path(file).is_file():  # a pipe could be waited for without end
+        what = f"{file} is not a file" if Path(file).exists() else f"no file {file}"
+        raise RunError(f"--images: {what}")
     too_large = RunError(f"--images: {file} has more than 100 megapixels; make it smaller")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
+            with Image.open(file, formats=FORMATS) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise too_large
                 return _grey(ImageOps.exif_transpose(picture))
     except RunError:
         raise
-    except FileNotFoundError:
-        raise RunError(f"--images: no file {file}") from None
     except Image.DecompressionBombError:
         raise too_large from None
     except Exception as error:  # Pillow's readers raise nearly every kind for a damaged file

@@ -6,18 +6,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pickle
 import platform
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared import ranks
-from shared.config import Config, RunError, UsageError, to_yaml
+from shared.config import Config, RunError, UsageError, shown, to_yaml
 
 if TYPE_CHECKING:
     import torch
@@ -47,21 +49,42 @@ def create_run_dir(side: str, config: Config) -> Path:
         (run_dir / "summary.json").unlink(missing_ok=True)
     elif config.run_dir is not None:
         run_dir = Path(config.run_dir)
-        taken = (run_dir / "config.yaml").exists() or (run_dir / "checkpoints").exists()
-        if taken and not _is_ours(run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if not _claim(run_dir) and not _is_ours(run_dir):
             raise UsageError(
                 f"--run_dir: {run_dir} holds a run already; give another folder, or resume it with "
                 "--ckpt_path last"
             )
-        run_dir.mkdir(parents=True, exist_ok=True)
     else:
         run_dir = _next_version(RUNS / side / config.dataset)
     (run_dir / "checkpoints").mkdir(exist_ok=True)
+    _remove_partial(run_dir)
     if ranks.run_id():
         write_atomically(run_dir / RUN_ID, ranks.run_id())
     resolved = dataclasses.replace(config, run_dir=str(run_dir), ckpt_path=None)
     write_atomically(run_dir / "config.yaml", to_yaml(resolved))
     return run_dir
+
+
+def _claim(run_dir: Path) -> bool:
+    """Take the folder for a new run. Of several that try at the same moment, one gets it: only one
+    can make the folder within."""
+    if (run_dir / "config.yaml").exists():
+        return False
+    try:
+        (run_dir / "checkpoints").mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _remove_partial(run_dir: Path) -> None:
+    """Remove what a killed run has left of the files that it was writing. Not of predictions.csv:
+    another program may be writing that one now."""
+    parts = [run_dir.glob(f".{name}-????????") for name in ("config.yaml", "summary.json", RUN_ID)]
+    parts += [(run_dir / "checkpoints").glob(f".{name}.ckpt-????????") for name in ("last", "best")]
+    for path in itertools.chain(*parts):
+        path.unlink(missing_ok=True)
 
 
 # In a run folder: by which torchrun the run was started.
@@ -116,7 +139,8 @@ def find_checkpoint(side: str, config: Config) -> Path:
     name = config.ckpt_path or "best"
     if name not in ("last", "best"):
         if not Path(name).is_file():
-            raise UsageError(f"--ckpt_path: no file {name}; give a checkpoint, or last or best")
+            what = f"{name} is not a file" if Path(name).exists() else f"no file {name}"
+            raise UsageError(f"--ckpt_path: {what}; give a checkpoint, or last or best")
         return Path(name)
     if config.run_dir is not None:
         path = Path(config.run_dir) / "checkpoints" / f"{name}.ckpt"
@@ -143,24 +167,40 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        # A memory map reads what is asked for only, and a bit that flipped on the way is noticed by
-        # the sums inside the zip archive.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise RunError(
-                f"{path}: damaged (the sum of {damaged} is wrong); use another checkpoint"
-            )
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        _check_archive(path)
+        with warnings.catch_warnings():  # what it says of TorchScript is said below
+            warnings.simplefilter("ignore")
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except RunError:
+        raise
     except pickle.UnpicklingError:
         raise RunError(f"{path}: holds more than tensors and plain values; not loaded") from None
-    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (
+        Exception
+    ) as error:  # of nearly every kind, where a bit of the archive's directory flipped
+        if isinstance(error, OSError) and error.filename:
+            raise RunError(f"{path}: {error.strerror}") from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{path}: not a whole checkpoint file ({reason[:120]})") from None
     missing = {"state_dict", "epoch", "global_step", MODULE_HPARAMS, DATA_HPARAMS, DATA_STATE}
     if not isinstance(checkpoint, dict) or not missing <= checkpoint.keys():
         raise RunError(f"{path}: a PyTorch file, but not a checkpoint of this project")
     return checkpoint
+
+
+def _check_archive(path: Path) -> None:
+    """Look at the sums inside the zip archive that a checkpoint is: PyTorch itself would load a
+    flipped bit."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        # PyTorch packs nothing. What is packed, or stands in the archive twice, may be a bomb: a
+        # small file that fills the memory.
+        packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+        if packed or sum(part.file_size for part in parts) > path.stat().st_size:
+            raise RunError(f"{path}: a packed zip archive, and not a checkpoint; not loaded")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise RunError(f"{path}: damaged (the sum of {damaged} is wrong); use another checkpoint")
 
 
 # The keys under which Lightning stores what `save_hyperparameters` saw in a module and in a data
@@ -179,19 +219,22 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
 
     Raises:
         UsageError: the checkpoint comes from a run with another dataset or recipe.
-        RunError: as `read_checkpoint`.
+        RunError: as `read_checkpoint`, or what it holds is not what this project writes.
     """
+    from shared import fits
+
     checkpoint = read_checkpoint(path)
-    saved = {**checkpoint[DATA_HPARAMS], **checkpoint[MODULE_HPARAMS]}
+    saved = fits.hyperparameters(path, checkpoint)
     names = [n for n in saved if hasattr(config, n)] if resume else ["dataset"]
     for name in names:
         if name not in UNBOUND and saved.get(name) != getattr(config, name):
             raise UsageError(
                 f"--{name}: got {getattr(config, name)!r}; {path} was trained with "
-                f"{saved.get(name)!r}"
+                f"{shown(saved.get(name))}"
             )
+    fits.check(path, checkpoint, saved, resume=resume)
     # Lightning goes on with the patience in the checkpoint, whatever it is told.
-    patience = checkpoint.get("callbacks", {}).get(STOPPING_KEY, {}).get("patience")
+    patience = checkpoint["callbacks"].get(STOPPING_KEY, {}).get("patience") if resume else None
     if resume and patience != config.early_stopping_patience:
         raise UsageError(
             f"--early_stopping_patience: got {config.early_stopping_patience!r}; {path} was "

@@ -34,6 +34,8 @@ from shared.compare.trace import trace_both
 from shared.config import Config
 from shared.results import SIDES
 
+pytest_plugins = "faults"
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -261,7 +263,10 @@ def small_mnist(
 def expect_sums_of(files: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     import torchvision.datasets
 
-    sums = [(name, hashlib.md5(content).hexdigest()) for name, content in files.items()]
+    sums = [
+        (name, hashlib.md5(content, usedforsecurity=False).hexdigest())
+        for name, content in files.items()
+    ]
     monkeypatch.setattr(torchvision.datasets.MNIST, "resources", sums)
 
 
@@ -274,12 +279,14 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 @dataclass
 class Mirror:
     """A web server on this machine. `behaviour` says what it does with a GET, `only` with which
-    file: well (None), "truncate", "close", "corrupt", "503", "404", "redirect" or "stall"."""
+    file, `times` how often, before it does well: well (None), "truncate", "close", "corrupt",
+    "503", "404", "redirect", "stall", "drip", "drip headers" or "endless"."""
 
     url: str
     files: Mapping[str, bytes]
     behaviour: str | None = None
     only: str | None = None
+    times: float = float("inf")
     requests: list[str] = field(default_factory=list)
     stalled: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
@@ -288,7 +295,8 @@ class Mirror:
         name = request.path.rsplit("/", 1)[-1]
         self.requests.append(name)
         content = self.files.get(name)
-        behaviour = self.behaviour if self.only in (None, name) else None
+        behaviour = self.behaviour if self.only in (None, name) and self.times > 0 else None
+        self.times -= behaviour is not None
         if behaviour == "close":
             request.connection.shutdown(socket.SHUT_RDWR)
             return
@@ -300,10 +308,13 @@ class Mirror:
         if content is None or behaviour in ("404", "503"):
             request.send_error(int(behaviour or 404))
             return
+        if behaviour == "drip headers":
+            self.drip(request, b"HTTP/1.0 200 OK\r\nX: ")
+            return
         request.send_response(200)
-        request.send_header("Content-Length", str(len(content)))
+        if behaviour != "endless":
+            request.send_header("Content-Length", str(len(content)))
         request.end_headers()
-        # torchvision asks twice: once to follow redirections, without reading the answer.
         if behaviour == "truncate":
             content = content[: len(content) // 2]
         elif behaviour == "corrupt":
@@ -315,7 +326,18 @@ class Mirror:
             self.stalled.set()
             self.closing.wait(60)
             return
+        if behaviour == "drip":
+            self.drip(request, content[:10])
+        while behaviour == "endless":
+            request.wfile.write(bytes(1 << 16))
         request.wfile.write(content)
+
+    def drip(self, request: BaseHTTPRequestHandler, start: bytes) -> None:
+        """No read ever waits for long, and the file never comes."""
+        request.wfile.write(start)
+        while not self.closing.wait(0.02):
+            request.wfile.write(b"x")
+            request.wfile.flush()
 
 
 @pytest.fixture
@@ -352,9 +374,10 @@ def mirror(
     small_files: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Mirror:
-    """A server that torchvision takes for the only one that has MNIST."""
+    """A server that torchvision takes for the only one that has MNIST, asked again at once."""
     import torchvision.datasets
 
+    monkeypatch.setattr(shared.data, "DOWNLOAD_RETRIES", (0.0, 0.0))
     mirror = mirrors()
     expect_sums_of(small_files, monkeypatch)
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror.url])

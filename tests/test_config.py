@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def test_every_flag_has_a_rule_and_wrong_values_in_these_tables() -> None:
     assert set(WRONG) == set(NAMES)
 
 
+@pytest.mark.fault("any text for any flag", kind="flags")
 @pytest.mark.parametrize(("flag", "value"), [(f, v) for f, values in WRONG.items() for v in values])
 def test_a_wrong_value_is_answered_in_one_line_with_the_flag_and_what_is_right(
     flag: str, value: str
@@ -121,6 +123,7 @@ def test_a_long_value_is_not_repeated_in_full() -> None:
     assert len(refused(["--dataset", "x" * 4000])) < 200
 
 
+@pytest.mark.fault("any text for any flag", kind="flags")
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -149,6 +152,7 @@ def test_images_without_a_file_are_answered_in_one_line() -> None:
     assert "did you mean --images?" in refused(["--image", "a.png"], images=True)
 
 
+@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -169,9 +173,9 @@ def test_images_without_a_file_are_answered_in_one_line() -> None:
         (b"1: 2", "unknown key 1; see --help"),
         (b"seed: one", f"seed: got 'one'; expected {RULES['seed'][0]}"),
         (b"seed: -1", f"seed: got -1; expected {RULES['seed'][0]}"),
-        (b"seed: [1, 2]", f"seed: got '[1, 2]'; expected {RULES['seed'][0]}"),
+        (b"seed: [1, 2]", f"seed: got [1, 2]; expected {RULES['seed'][0]}"),
         (b"lr: .nan", f"lr: got nan; expected {RULES['lr'][0]}"),
-        (b"data_dir: {a: 1}", "data_dir: got \"{'a': 1}\"; expected the path of a folder"),
+        (b"data_dir: {a: 1}", "data_dir: got {'a': 1}; expected the path of a folder"),
         (b"dataset: MNIST", f"dataset: got 'MNIST'; expected {RULES['dataset'][0]}"),
     ],
 )
@@ -189,7 +193,105 @@ def test_a_wrong_yaml_file_is_named(content: bytes, message: str, tmp_path: Path
 @pytest.mark.parametrize("file", ["none.yaml", ".", "none/none.yaml", "a\0b", "x" * 5000, "ё.yaml"])
 def test_a_yaml_file_that_is_not_there_is_named(file: str) -> None:
     assert refused(["--config", file]).startswith("error: --config: ")
-    assert refused(["--config", file]).endswith((": no such file", ": File name too long"))
+    ends = (": no such file", ": not a file", ": File name too long")
+    assert refused(["--config", file]).endswith(ends)
+
+
+def bomb(levels: int) -> str:
+    """YAML for 10 to the power of `levels` words, in a few lines."""
+    lines = ["&a0 [x,x,x,x,x,x,x,x,x,x]"]
+    lines += [f"&a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, levels)]
+    return "[" + ",\n".join(lines) + "]"
+
+
+HOSTILE = {
+    "a bomb of aliases": (f"seed: {bomb(30)}", "nested lists or an alias in line "),
+    "a bomb as a key": (f"? {bomb(30)}\n: 1", "nested lists or an alias in line "),
+    "a list in itself": ("seed: &a [*a]", "nested lists or an alias in line 1"),
+    "ninety thousand brackets": ("seed: " + "[" * 90_000, "nested lists or an alias in line 1"),
+    "ninety thousand levels": ("{a: " * 22_000, "nested lists or an alias in line 1"),
+    "an unknown key of ninety thousand letters": ("a" * 90_000 + ": 1", "not YAML"),
+    "a megabyte": ("# comment\n" * 100_000, "larger than 100 kB"),
+    "a key twice": ("seed: 1\nlr: 0.1\nseed: 2", "seed is given 2 times; expected once"),
+    "an object": ("seed: !!python/object/apply:os.getcwd []", "not YAML in line 1"),
+    "a name of Python": ("seed: !!python/name:os.system ''", "not YAML in line 1"),
+    "a tag of its own": ("seed: !secret 1", "not YAML in line 1"),
+    "bytes": ("data_dir: !!binary aGVsbG8=", "data_dir: "),
+    "a set": ("seed: !!set {1, 2}", "seed: got {1, 2}"),
+    "a day that is none": ("seed: 2020-02-30", "not YAML (day is out of range"),
+    "five thousand digits": ("seed: " + "9" * 5000, "not YAML (Exceeds the limit"),
+    "sixty to a high power": ("seed: " + "59:" * 1000 + "59", "seed: got "),
+}
+
+
+@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_yaml_file_is_answered_in_one_short_line(name: str, fault: Any) -> None:
+    content, problem = HOSTILE[name]
+    Path("run.yaml").write_text(content)
+    line = refused(["--config", "run.yaml"])
+    assert line.startswith(f"error: --config: run.yaml: {problem}")
+    assert len(line) < 400
+    fault.sees(line)
+
+
+@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-32"])
+def test_a_yaml_file_in_another_encoding_is_not_read(encoding: str) -> None:
+    Path("run.yaml").write_bytes("data_dir: über".encode(encoding))
+    assert refused(["--config", "run.yaml"]) == "error: --config: run.yaml: not a text file"
+
+
+@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@pytest.mark.parametrize("kind", ["pipe", "zero", "random", "dash"])
+def test_what_never_ends_is_not_read_as_yaml(kind: str, fault: Any) -> None:
+    os.mkfifo("pipe")
+    file = {"pipe": "pipe", "zero": "/dev/zero", "random": "/dev/random", "dash": "-"}[kind]
+    line = refused(["--config", file])
+    assert line.startswith(f"error: --config: {file}: ")
+    assert line.endswith(": no such file" if kind == "dash" else ": not a file")
+    fault.sees(line)
+
+
+@pytest.mark.fault("any text for any flag", kind="flags")
+@pytest.mark.parametrize("flag", ["seed", "lr", "data_dir", "run_dir", "progress_bar", "config"])
+@pytest.mark.parametrize(
+    "text",
+    [bomb(30), "[" * 9_000, "{a: " * 2_000, "[" * 90_000, "59:" * 30_000, "9" * 9_000],
+    ids=["bomb", "brackets", "braces", "many brackets", "base 60", "digits"],
+)
+def test_a_value_that_would_fill_the_memory_is_refused(flag: str, text: str) -> None:
+    if text.startswith("9") and flag.endswith("_dir"):
+        return  # too long a path for a file system, and a path
+    assert len(refused([f"--{flag}={text}"])) < 400
+    assert len(refused([f"--{flag}", text])) < 400
+
+
+lines = st.lists(
+    st.tuples(
+        st.sampled_from([*NAMES, "seed ", "Seed", "<<", "? a", ""]),
+        st.text(max_size=15)
+        | st.sampled_from(["&a 1", "*a", "!!int 1", "|", ">-", "[1", "{", "'", "2020-01-01", "~"])
+        | st.floats().map(str)
+        | st.integers().map(str),
+    ),
+    max_size=5,
+).map(lambda pairs: "\n".join(f"{key}: {value}" for key, value in pairs))
+
+
+@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@settings(deadline=None, max_examples=150)
+@given(lines.map(str.encode) | st.binary(max_size=60))
+def test_any_yaml_file_gives_a_configuration_or_one_line(content: bytes) -> None:
+    Path("run.yaml").write_bytes(content)
+    config, status, err = parse(["--config", "run.yaml"])
+    if config is None:
+        assert status == 2
+        assert err.startswith("error: --config: run.yaml: ")
+        assert len(err[:-1].splitlines()) == 1, err
+    else:
+        assert err == ""
+        assert Config(**dataclasses.asdict(config)) == config
 
 
 def test_of_two_yaml_files_the_wrong_one_is_named(tmp_path: Path) -> None:
@@ -200,6 +302,7 @@ def test_of_two_yaml_files_the_wrong_one_is_named(tmp_path: Path) -> None:
         assert refused(flags).startswith("error: --config: wrong.yaml: seed: ")
 
 
+@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
 def test_a_yaml_file_runs_no_code(tmp_path: Path) -> None:
     Path("code.yaml").write_text(f"seed: !!python/object/apply:os.mkdir ['{tmp_path}/made']")
     assert "code.yaml: not YAML" in refused(["--config", "code.yaml"])
@@ -316,6 +419,7 @@ words = (
 )
 
 
+@pytest.mark.fault("any text for any flag", kind="flags")
 @settings(deadline=None, max_examples=200)
 @given(flag=st.sampled_from([*NAMES, "config", "images"]), value=words, joined=st.booleans())
 def test_any_text_for_any_flag_gives_a_configuration_or_one_line(
@@ -334,6 +438,7 @@ def test_any_text_for_any_flag_gives_a_configuration_or_one_line(
         assert Config(**dataclasses.asdict(config)) == config
 
 
+@pytest.mark.fault("any text for any flag", kind="flags")
 @settings(deadline=None, max_examples=100)
 @given(st.lists(words | st.sampled_from([f"--{name}" for name in NAMES]), max_size=6))
 def test_any_command_line_gives_a_configuration_or_one_line(argv: list[str]) -> None:

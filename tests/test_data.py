@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -295,6 +296,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.fault("a damaged or wrong data file", kind="data")
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_wrong_file_is_named_with_what_is_wrong(
     damage: Callable[[Path, dict], None],
@@ -313,6 +315,7 @@ def test_a_wrong_file_is_named_with_what_is_wrong(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.fault("a damaged or wrong data file", kind="data")
 @pytest.mark.parametrize("stem", FILES.values())
 def test_a_file_that_is_not_the_original_is_refused_by_its_sum(
     stem: str, small_mnist: Path
@@ -324,8 +327,13 @@ def test_a_file_that_is_not_the_original_is_refused_by_its_sum(
     assert str(error.value).startswith(f"{path}: ")
 
 
+@pytest.mark.fault("a damaged or wrong data file", kind="data")
 def test_a_damaged_file_ends_training_in_one_line_and_leaves_no_summary(
-    side: str, small_mnist: Path, command: Callable[..., Outcome], one_line: Callable[..., None]
+    side: str,
+    small_mnist: Path,
+    command: Callable[..., Outcome],
+    one_line: Callable[..., None],
+    fault: Any,
 ) -> None:
     idx_file(small_mnist, TEST_LABELS).write_bytes(b"")
     done = command(
@@ -333,10 +341,12 @@ def test_a_damaged_file_ends_training_in_one_line_and_leaves_no_summary(
     )
     assert (done.status, done.out) == (1, "")
     one_line(done.err, idx_file(small_mnist, TEST_LABELS), "MD5 differs")
+    fault.sees(done.err)
     assert not list(Path().rglob("*.ckpt"))
     assert not list(Path().rglob("summary.json"))
 
 
+@pytest.mark.fault("a damaged or wrong data file", kind="data")
 def test_mnist_is_not_taken_for_fashion_mnist(small_mnist: Path) -> None:
     # The same names and the same shapes: only the sums tell them apart.
     with pytest.raises(RunError, match="not the original file of fashion-mnist"):
@@ -446,7 +456,7 @@ def test_training_on_a_folder_of_files_gives_both_sides_the_same_weights(
     assert raw["weights_sha256"] == lightning["weights_sha256"]
 
 
-# Downloads, with torchvision's own code, from servers on this machine
+# Downloads, from servers on this machine
 
 
 def left_over(folder: Path) -> list[Path]:
@@ -498,22 +508,33 @@ def test_on_a_terminal_a_download_shows_its_progress(
 
 
 FAILURES = {
-    "truncate": "corrupted",
-    "corrupt": "corrupted",
+    "truncate": "cut off after",
+    "corrupt": "wrong checksum",
     "503": "HTTP Error 503",
     "404": "HTTP Error 404",
     "redirect": "redirect",
     "close": "closed connection without response",
-    "stall": "timed out",
+    "stall": "too slow: ",
+    "drip": "too slow: ",
+    "drip headers": "too slow: 0 bytes",
+    "endless": "and no end",
 }
 
 
+def in_haste(behaviour: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what never ends is given up soon, and nothing else is."""
+    slow = behaviour in ("stall", "drip", "drip headers")
+    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 0.4 if slow else 30)
+    monkeypatch.setattr(data, "DOWNLOAD_MOST", 1_000_000)
+
+
+@pytest.mark.fault("a download that fails or never ends", kind="data")
 @pytest.mark.parametrize("only", [f"{IMAGES}.gz", f"{TEST_LABELS}.gz"], ids=["first", "last"])
 @pytest.mark.parametrize("behaviour", FAILURES)
 def test_a_download_that_fails_leaves_nothing_and_a_second_one_succeeds(
     behaviour: str, only: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 1 if behaviour == "stall" else 30)
+    in_haste(behaviour, monkeypatch)
     mirror.behaviour, mirror.only = behaviour, only
     with pytest.raises(RunError, match="--dataset mnist: the download failed") as error:
         prepare("mnist", "data")
@@ -531,6 +552,7 @@ def test_a_download_that_fails_leaves_nothing_and_a_second_one_succeeds(
     assert len(load("mnist", "data")["test"]) == 60
 
 
+@pytest.mark.fault("a download that fails or never ends", kind="data")
 @pytest.mark.parametrize("behaviour", FAILURES)
 def test_when_the_first_mirror_fails_the_second_is_asked(
     behaviour: str,
@@ -541,7 +563,7 @@ def test_when_the_first_mirror_fails_the_second_is_asked(
 ) -> None:
     import torchvision.datasets
 
-    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 1 if behaviour == "stall" else 30)
+    in_haste(behaviour, monkeypatch)
     second = mirrors()
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror.url, second.url])
     mirror.behaviour, mirror.only = behaviour, f"{LABELS}.gz"
@@ -549,6 +571,48 @@ def test_when_the_first_mirror_fails_the_second_is_asked(
     assert set(second.requests) == {f"{LABELS}.gz"}
     assert len(load("mnist", "data")["test"]) == 60
     assert capsys.readouterr() == ("", "")
+
+
+# How often a mirror is asked: what may pass is tried three times, anything else once.
+ASKED = {"503": 3, "close": 3, "truncate": 3, "404": 1, "corrupt": 1, "stall": 1, "drip": 1}
+
+
+@pytest.mark.fault("a download that fails or never ends", kind="data")
+@pytest.mark.parametrize("behaviour", ASKED)
+def test_only_what_may_pass_is_asked_for_again(
+    behaviour: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_haste(behaviour, monkeypatch)
+    mirror.behaviour = behaviour
+    with pytest.raises(RunError, match="the download failed"):
+        prepare("mnist", "data")
+    assert mirror.requests == [f"{IMAGES}.gz"] * ASKED[behaviour]
+
+
+@pytest.mark.fault("a download that fails or never ends", kind="data")
+@pytest.mark.parametrize("behaviour", ["503", "close", "truncate"])
+def test_a_mirror_that_answers_after_two_failures_is_waited_for_longer_each_time(
+    behaviour: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(data, "DOWNLOAD_RETRIES", (1.0, 4.0))
+    monkeypatch.setattr(data.time, "sleep", waits.append)
+    mirror.behaviour, mirror.only, mirror.times = behaviour, f"{LABELS}.gz", 2
+    prepare("mnist", "data")
+    assert [seconds for seconds in waits if seconds] == [1.0, 4.0]
+    assert len(load("mnist", "data")["test"]) == 60
+
+
+def test_a_slow_download_that_goes_on_is_not_given_up(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_haste("drip", monkeypatch)
+    monkeypatch.setattr(data, "DOWNLOAD_LEAST", 5)
+    mirror.behaviour, mirror.only = "drip", f"{IMAGES}.gz"
+    # A byte each 20 ms, three times as long as it may stand still; then the rest, which is wrong.
+    threading.Timer(1.2, mirror.closing.set).start()
+    with pytest.raises(RunError, match="wrong checksum"):
+        prepare("mnist", "data")
 
 
 def test_when_all_mirrors_fail_each_is_named_with_its_reason(
@@ -562,18 +626,25 @@ def test_when_all_mirrors_fail_each_is_named_with_its_reason(
     with pytest.raises(RunError) as error:
         prepare("mnist", "data")
     assert f"{mirror.url}{IMAGES}.gz: HTTP Error 503" in str(error.value)
-    assert f"{second.url}{IMAGES}.gz: File not found or corrupted" in str(error.value)
+    assert f"{second.url}{IMAGES}.gz: wrong checksum" in str(error.value)
 
 
+@pytest.mark.fault("a download that fails or never ends", kind="data")
 def test_a_failed_download_ends_a_run_in_one_line(
-    side: str, mirror: Mirror, command: Callable[..., Outcome], one_line: Callable[..., None]
+    side: str,
+    mirror: Mirror,
+    command: Callable[..., Outcome],
+    one_line: Callable[..., None],
+    fault: Any,
 ) -> None:
     mirror.behaviour = "503"
     done = command(f"{side}.train", "--dataset", "mnist", "--accelerator", "cpu")
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "--dataset mnist: the download failed", "HTTP Error 503", "--data_dir")
+    fault.sees(done.err.replace(mirror.url, "http://mirror/"))
 
 
+@pytest.mark.fault("a download that fails or never ends", kind="data")
 def test_a_machine_without_a_network_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*_: object, **__: object) -> None:
         raise socket.gaierror(-3, "Temporary failure in name resolution")
@@ -590,6 +661,7 @@ def test_the_timeout_of_the_process_is_put_back(mirror: Mirror) -> None:
     assert socket.getdefaulttimeout() == 123.0
 
 
+@pytest.mark.fault("a damaged or wrong data file", kind="data")
 def test_half_a_dataset_is_neither_mended_nor_trusted(
     mirror: Mirror, small_files: dict[str, bytes]
 ) -> None:
@@ -620,6 +692,7 @@ def test_two_downloads_at_once_both_end_well(mirror: Mirror) -> None:
     assert len(load("mnist", "data")["test"]) == 60
 
 
+@pytest.mark.fault("a download that fails or never ends", kind="data")
 def test_a_download_that_is_killed_leaves_nothing_that_is_trusted(mirror: Mirror) -> None:
     mirror.behaviour, mirror.only = "stall", f"{TEST_IMAGES}.gz"
     # In a process of its own, which is told where the server is.

@@ -156,7 +156,13 @@ def test_the_raw_loop_is_one_straight_line_of_at_most_130_lines():
 
 def test_the_top_level_holds_what_the_design_names():
     tracked = {"raw_pytorch", "lightning", "shared", "tests", "Makefile", "README.md"}
-    packaging = {"requirements.txt", "constraints.txt", "pyproject.toml", "LICENSE"}
+    packaging = {
+        "requirements.txt",
+        "requirements.lock",
+        "constraints.txt",
+        "pyproject.toml",
+        "LICENSE",
+    }
     # Made by use, and ignored by git; README.zh-TW.md is the README in another language.
     ignored = {"runs", "data", "README.zh-TW.md"}
     names = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")}

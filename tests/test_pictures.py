@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,6 +195,8 @@ KINDS: Mapping[str, Callable[[Image.Image], str]] = {
     "32 bits": lambda g: save(Image.fromarray(np.asarray(g).astype(np.int32) * 9999), "a.tif"),
     "floats": lambda g: save(Image.fromarray(np.asarray(g).astype(np.float32) / 255), "a.tif"),
     "turned by its exif": lambda g: exif_turned(g, "a.jpg"),
+    "animated": lambda g: save(g, "a.gif", save_all=True, append_images=[g.rotate(90), g]),
+    "animated png": lambda g: save(g, "a.png", save_all=True, append_images=[g.rotate(90)]),
     "another name": lambda g: str(Path(save(g, "a.png")).rename("ä b.jpg")),
 }
 
@@ -233,7 +238,13 @@ BAD: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "no file "),
     "empty": (lambda path: path.write_bytes(b""), "not a picture"),
     "text": (lambda path: path.write_text("a seven"), "not a picture"),
-    "a folder": (lambda path: path.mkdir(), "Is a directory"),
+    "a folder": (lambda path: path.mkdir(), "is not a file"),
+    "a pipe": (lambda path: os.mkfifo(path), "is not a file"),
+    "a device without end": (lambda path: path.symlink_to("/dev/zero"), "is not a file"),
+    "a program for a printer": (
+        lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n"),
+        "not a picture",
+    ),
     "cut short": (cut_short, "could not be read"),
     "large claim": (lambda path: path.write_bytes(png_that_claims(10_001, 10_000)), "megapixels"),
     # Pillow 12 cannot read it, Pillow 13 finds it too large.
@@ -247,6 +258,7 @@ BAD: Mapping[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.fault("a picture that cannot be used", kind="pictures")
 @pytest.mark.parametrize("bad", BAD)
 def test_a_picture_that_cannot_be_used_is_answered_in_one_line(
     bad: str,
@@ -254,6 +266,7 @@ def test_a_picture_that_cannot_be_used_is_answered_in_one_line(
     one_epoch: dict[str, Run],
     command: Callable[..., Outcome],
     one_line: Callable[..., None],
+    fault: Any,
 ) -> None:
     make, problem = BAD[bad]
     make(Path("my picture.png"))
@@ -262,23 +275,27 @@ def test_a_picture_that_cannot_be_used_is_answered_in_one_line(
     )
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "--images: ", "my picture.png", problem)
+    fault.sees(done.err)
 
 
+@pytest.mark.fault("a picture that cannot be used", kind="pictures")
 def test_good_pictures_are_answered_although_others_are_bad(
     side: str,
     one_epoch: dict[str, Run],
     seven: np.ndarray,
     command: Callable[..., Outcome],
-    one_line: Callable[..., None],
 ) -> None:
     on_paper(seven).save("good 1.png")
     on_paper(seven, paper=0, ink=255).save("good 2.png")
-    Path("text.png").write_text("a seven")
-    files = ["good 1.png", "missing.png", "good 2.png", "text.png"]
+    for number, (make, _) in enumerate(BAD.values()):
+        make(Path(f"bad{number}"))
+    bad = [f"bad{number}" for number in range(len(BAD))]
+    files = ["good 1.png", *bad, "good 2.png"]
     done = command(f"{side}.predict", "--run_dir", one_epoch[side].folder, "--images", *files)
     assert done.status == 1
     assert [line[11:] for line in done.out.splitlines()] == ["good 1.png", "good 2.png"]
-    one_line(done.err, "missing.png", "text.png")
+    assert done.err.count("\n") == 1
+    assert re.findall(r"bad\d+", done.err) == bad
     assert "good" not in done.err
 
 

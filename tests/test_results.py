@@ -115,52 +115,6 @@ def test_the_saved_configuration_is_the_resolved_one(one_epoch, side):
     assert Config(**saved).run_dir == str(one_epoch[side].folder)
 
 
-class Evil:
-    def __reduce__(self) -> tuple:
-        return (Path.touch, (Path("executed"),))
-
-
-def flipped(content: bytes, place: int) -> bytes:
-    """With one bit changed; in the middle of the file, where the tensors are."""
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-
-
-BAD = {
-    "a missing file": (None, 2, "no file"),
-    "an empty file": (lambda good: b"", 1, "not a whole checkpoint"),
-    "a truncated file": (lambda good: good[: len(good) // 2], 1, "not a whole checkpoint"),
-    "a flipped bit": (
-        lambda good: flipped(good, len(good) // 2),
-        1,
-        "damaged",
-    ),
-    "text": (lambda good: b"hello", 1, "not a whole checkpoint"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("program", ["train", "test", "predict"])
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_checkpoint_is_answered_in_one_line(
-    name, program, side, one_epoch, command, one_line
-):
-    change, status, reason = BAD[name]
-    if change is not None:
-        good = (one_epoch[side].folder / "checkpoints" / "last.ckpt").read_bytes()
-        Path("bad.ckpt").write_bytes(change(good))
-    outcome = command(f"{side}.{program}", "--ckpt_path", "bad.ckpt")
-    assert outcome.status == status
-    one_line(outcome.err, "bad.ckpt", reason)
-
-
-@pytest.mark.parametrize("content", [Evil(), {"weights": torch.zeros(2)}])
-def test_a_foreign_checkpoint_runs_no_code(content, side, command, one_line):
-    torch.save(content, "foreign.ckpt")
-    outcome = command(f"{side}.test", "--ckpt_path", "foreign.ckpt")
-    assert outcome.status == 1
-    one_line(outcome.err, "foreign.ckpt")
-    assert not Path("executed").exists()
-
-
 @pytest.mark.parametrize("program", ["train", "test", "predict"])
 def test_help_and_a_wrong_flag_do_not_wait_for_torch(program, side):
     import subprocess

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from shared.compare import faults
 from shared.compare.lines import LIGHTNING, RAW, ROOT, concerns, files, total
 from shared.compare.words import mistakes, words
 from shared.results import RUNS, SIDES, print_summary, write_atomically
@@ -117,6 +118,8 @@ def measured() -> dict[str, str]:
     path = RUNS / "mistakes" / "mistakes.json"
     if path.is_file():
         blocks["mistakes"] = mistake_table(json.loads(path.read_text())["rows"])
+    if faults.found() and not faults.missing():
+        blocks["faults"] = faults.table()
     return blocks
 
 
@@ -171,6 +174,10 @@ def main() -> None:
     chinese = {name: in_chinese(content) for name, content in blocks.items()}
     for path, content in zip(READMES, (blocks, chinese), strict=True):
         write_atomically(path, generate(path.read_text(encoding="utf-8"), content))
+    if "faults" in blocks:
+        write_atomically(ROOT / "tests" / "README.md", faults.page())
+    elif untried := faults.missing():
+        print(f"The table of faults stays as it is; make test has not tried: {'; '.join(untried)}")
 
 
 if __name__ == "__main__":
