@@ -138,7 +138,6 @@ def eight(tmp_path: Path) -> Any:
 
 @pytest.mark.fault("eight runs started at the same moment")
 def test_runs_started_at_once_have_folders_of_their_own(side, eight, fault):
-    fault.tried(8)
     assert eight(side, None, "version_0") == [0] * 8
     assert len(os.listdir("claimed")) == 8
     fault.sees("each has a folder of its own")
@@ -150,6 +149,5 @@ def test_runs_started_at_once_have_folders_of_their_own(side, eight, fault):
 def test_of_runs_started_at_once_with_one_folder_one_gets_it(side, before, place, eight, fault):
     if before == "empty":
         Path("run").mkdir()
-    fault.tried(8)
     assert sorted(eight(side, "run", place)) == [0] + [2] * 7
     fault.sees("one has the folder; to the others it holds a run already")
