@@ -75,7 +75,7 @@ def render(comparison: Comparison) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        slug=slug, highlight=_highlight, number=_number, source_html=_source_html
+        slug=slug, highlight=_highlight, number=_number, source_html=_source_html, code=_code
     )
     c = comparison
     return environment.get_template("page.html").render(
@@ -156,6 +156,18 @@ def _highlight(line: Line) -> list[tuple[int, str]]:
 
 def _source_html(text: str) -> str:
     return sidebyside.highlight(text)[0]
+
+
+def _code(html: str) -> str:
+    """A highlighted line whose indentation stands apart: in a narrow window it would else be the
+    first place to break, and leave a line with nothing on it."""
+    indented = re.match(r"((?:<span[^>]*>)*)( +)(?=[^ ])", html)
+    if indented is None:
+        return f"<code>{html}</code>"
+    spans, spaces = indented.groups()
+    rest = html[indented.end() :]
+    indent = f'<span class="indent">{spaces}</span>'
+    return f'<code style="--indent:{len(spaces)}">{indent}{spans}{rest}</code>'
 
 
 def _number(value: float) -> str:

@@ -11,10 +11,14 @@ import io
 import json
 import re
 import statistics
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from shared.compare import faults
 from shared.compare.lines import LIGHTNING, RAW, ROOT, concerns, files, total
+from shared.compare.words import mistakes, words
 from shared.results import RUNS, SIDES, print_summary, write_atomically
 
 READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")
@@ -133,6 +137,26 @@ def mistake_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(table)
 
 
+def in_chinese(block: str) -> str:
+    """The same block with the words of its tables in Chinese; what has no translation stays."""
+    known = yaml.safe_load(Path(__file__).with_name("readme.yaml").read_text(encoding="utf-8"))
+    known |= {name: entry["zh"] for name, entry in mistakes().items()}
+    stop = words()["semicolon"]["zh"]
+
+    def cell(text: str) -> str:
+        if re.fullmatch(r" `[^`]*` ", text):  # what a program prints, in English
+            return text
+        parts = [known.get(part, part) for part in text.strip().split("; ")]
+        translated = re.sub(r"^(\d+) of (\d+)$", r"\1 / \2", stop.join(parts))
+        return text.replace(text.strip(), translated) if text.strip() else text
+
+    def row(line: str) -> str:
+        is_table = line.startswith("|")
+        return "|".join(map(cell, re.split(r"(?<!\\)\|", line))) if is_table else line
+
+    return "\n".join(map(row, block.split("\n")))
+
+
 def newest_summary(side: str) -> dict[str, Any] | None:
     paths = list((RUNS / side / "digits").glob("version_*/summary.json"))
     if not paths:
@@ -149,8 +173,9 @@ def closing_lines(summary: dict[str, Any]) -> str:
 
 def main() -> None:
     blocks = {**from_source(), **measured()}
-    for path in READMES:
-        write_atomically(path, generate(path.read_text(encoding="utf-8"), blocks))
+    chinese = {name: in_chinese(content) for name, content in blocks.items()}
+    for path, content in zip(READMES, (blocks, chinese), strict=True):
+        write_atomically(path, generate(path.read_text(encoding="utf-8"), content))
     if "faults" in blocks:
         write_atomically(ROOT / "tests" / "README.md", faults.page())
     elif untried := faults.missing():
