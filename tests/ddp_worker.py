@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import math
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 import torch.distributed as dist
-from record import at_batch, recording
+from record import at_batch, recording, spoiled_loss
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -157,7 +158,7 @@ def die(side: str, batch: int, how: str) -> None:
 
     first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
     if first and int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 1:
-        with at_batch(batch, happens):
+        with spoiled_loss(batch, math.nan) if how == "nan" else at_batch(batch, happens):
             program.main()
     else:
         program.main()

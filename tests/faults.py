@@ -74,7 +74,8 @@ class Recorder:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self.path: Path = config.getoption("--faults")
+        # Absolute, since it is written while a test may be in a folder of its own.
+        self.path = Path(config.invocation_params.dir, config.getoption("--faults"))
         self.is_worker = hasattr(config, "workerinput")
         self.config = config
         self.results: dict[str, dict[str, Any]] = {}

@@ -110,6 +110,8 @@ def work(side: str, run_dir: str, moment: Moment | None, log: str, arguments: li
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    # As in a terminal; a shell starts what is to run in its background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     set_start_method("fork", force=True)  # for the workers of a loader, as in any other process
     torch.set_num_threads(1)
     clock = Clock(Path(run_dir), moment)

@@ -326,6 +326,22 @@ def test_a_process_that_fails_ends_the_others_and_says_why(side, start, tmp_path
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.fault("a loss that is NaN or infinite", kind="failures")
+@pytest.mark.parametrize("side", SIDES)
+def test_a_loss_that_is_no_number_in_one_process_ends_all_of_them(side, start, tmp_path):
+    process = start(
+        *TORCHRUN, "--standalone", "--nproc_per_node=2", ROOT / "tests/ddp_worker.py", "die", side,
+        7, "nan", *FLAGS, "--checkpoint_every_n_steps", 5, cwd=tmp_path,
+    )  # fmt: skip
+    status, _, err = ended(process)
+    assert status != 0
+    assert "error: process 1: the loss became nan at step 7 (epoch 0, batch 7" in err
+    run_dir = tmp_path / "runs" / side / "digits" / "version_0"
+    last = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    assert last["global_step"] == 5
+    assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
+
+
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize(
     ("flags", "words"),

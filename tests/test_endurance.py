@@ -38,7 +38,7 @@ def endures(side: str, epochs: int, tmp_path: Path) -> None:
 @pytest.mark.fault("a run of very many epochs")
 def test_memory_open_files_and_points_stay_flat(side, tmp_path, fault):
     endures(side, 100, tmp_path)
-    fault.sees("the same memory and as many open files in the last epoch as in the tenth part")
+    fault.sees("no more memory or open files at the end than at the start")
 
 
 @pytest.mark.chaos
@@ -89,5 +89,4 @@ def test_a_run_beside_a_thousand_others_asks_no_more_of_the_disk(
         os.chdir("..")
     assert len(asked[1]) > 10
     assert len(asked[1000]) == len(asked[1])
-    fault.tried(1000)
     fault.sees("a run starts with as many operations on files as beside one other")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from record import SIDES
 
-from shared.compare import readme
+from shared.compare import faults, readme
 from shared.results import RUNS, print_summary
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +63,18 @@ def test_the_accuracy_table_reaches_what_the_design_promises():
     assert len(rows) == 4
     for row in rows:
         assert float(row[3].strip().rstrip("%")) >= 99.0
+
+
+def test_the_tables_of_faults_name_what_the_tests_break_and_nothing_else():
+    message = "out of date: make test keeps the record, and make readme makes the tables of it"
+    rows = [row.split(" | ") for row in content("faults").splitlines()[2:]]
+    page = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    single = [row.split(" | ") for row in page.splitlines() if row.startswith("| ")][2:]
+    tested = sorted(faults.marked())
+    assert len(tested) >= 8
+    assert sorted(name for row in rows for name in row[1].split("; ")) == tested, message
+    assert sorted(row[1] for row in single) == tested, message
+    assert {row[-1] for row in [*rows, *single]} == {"0 |"}, "something was lost"
 
 
 def test_make_targets_and_programs_that_it_names_exist():
@@ -128,7 +140,7 @@ def test_hooks_are_called_in_the_order_it_says(fit, monkeypatch):
     assert called == hooks
 
 
-GENERATED = ("output", "files", "concerns", "accuracy", "mistakes")
+GENERATED = ("output", "files", "concerns", "accuracy", "mistakes", "faults")
 
 
 @pytest.mark.parametrize("name", GENERATED)

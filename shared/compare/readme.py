@@ -144,6 +144,8 @@ def in_chinese(block: str) -> str:
     stop = words()["semicolon"]["zh"]
 
     def cell(text: str) -> str:
+        if re.fullmatch(r" `[^`]*` ", text):  # what a program prints, in English
+            return text
         parts = [known.get(part, part) for part in text.strip().split("; ")]
         translated = re.sub(r"^(\d+) of (\d+)$", r"\1 / \2", stop.join(parts))
         return text.replace(text.strip(), translated) if text.strip() else text
