@@ -175,9 +175,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError:
         raise RunError(f"{path}: holds more than tensors and plain values; not loaded") from None
-    except (
-        Exception
-    ) as error:  # of nearly every kind, where a bit of the archive's directory flipped
+    # Of nearly every kind, where a bit of the archive's directory flipped.
+    except Exception as error:
         if isinstance(error, OSError) and error.filename:
             raise RunError(f"{path}: {error.strerror}") from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
