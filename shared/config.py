@@ -8,14 +8,17 @@ import difflib
 import errno
 import itertools
 import math
+import multiprocessing
 import os
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, NoReturn
 
 from shared import ranks
@@ -233,7 +236,11 @@ def parse_args(
         The configuration and the files given to `--images`.
 
     Exits with status 0 after `--help` and with status 2 after one line on stderr for a wrong flag.
+    From here on, SIGINT and SIGTERM end the program with one line, too, and with status 130.
     """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _leave)
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -276,6 +283,14 @@ def parse_args(
     except Exception as error:  # argparse.ArgumentError, jsonargparse's own kinds, OSError
         flags = [*NAMES, "config", *(["images"] if images else [])]
         fail(_explain(str(error), flags), 2)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End at once, while there is nothing to save: libraries take seconds to load."""
+    signal.signal(number, signal.SIG_IGN)  # the terminal sends it to forked processes, too
+    if multiprocessing.parent_process() is not None:
+        raise SystemExit(130)
+    fail(f"interrupted by {signal.Signals(number).name}", 130)
 
 
 DESCRIPTIONS = {

@@ -182,6 +182,30 @@ def test_a_signal_ends_the_command_with_status_130_and_one_line(
     one_line(outcome.err, number.name, "--ckpt_path last")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("program", ["train", "test", "predict"])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_signal_while_a_program_starts_ends_it_with_one_line(
+    side, program, number, command, one_line, monkeypatch
+):
+    monkeypatch.setattr("jsonargparse.ArgumentParser.parse_args", lambda *_: send(number)())
+    outcome = command(f"{side}.{program}")
+    assert outcome.status == 130
+    one_line(outcome.err, f"interrupted by {number.name}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_signal_before_there_is_a_run_folder_ends_the_run_with_one_line(
+    side, number, command, one_line, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("shared.results.create_run_dir", lambda *_: send(number)())
+    outcome = command(f"{side}.train", "--accelerator", "cpu")
+    assert outcome.status == 130
+    one_line(outcome.err, f"interrupted by {number.name}")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("side", SIDES)
 def test_a_second_signal_ends_the_run_at_once(side, tmp_path):
     def twice() -> None:
