@@ -232,6 +232,11 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
                 f"{shown(saved.get(name))}"
             )
     fits.check(path, checkpoint, saved, resume=resume)
+    for name, value in _beside(path).items() if resume else ():
+        if value != getattr(config, name):
+            raise UsageError(
+                f"--{name}: got {getattr(config, name)!r}; {path} was trained with {shown(value)}"
+            )
     # Lightning goes on with the patience in the checkpoint, whatever it is told.
     patience = checkpoint["callbacks"].get(STOPPING_KEY, {}).get("patience") if resume else None
     if resume and patience != config.early_stopping_patience:
@@ -251,6 +256,17 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
             f"--ckpt_path: {path} has all its {done} epochs behind it; give it to the test program"
         )
     return checkpoint
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    """What a checkpoint does not say of its recipe, and the run folder around it does."""
+    import yaml
+
+    try:
+        config = yaml.safe_load((path.parent.parent / "config.yaml").read_text())
+        return {name: config[name] for name in ("precision", "gradient_clip_val")}
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return {}
 
 
 # What may change when a run is resumed, since it does not change the weights.
@@ -350,7 +366,10 @@ def write_summary(
         "test_accuracy": float(tested["test/accuracy"]),
         "best_epoch": best["epoch"],
         "fit_seconds": fit_seconds,
-        "train_images_per_second": epochs * train_images / fit_seconds,
+        # Of a run that was resumed, another process has trained a part.
+        "train_images_per_second": None
+        if config.ckpt_path
+        else epochs * train_images / fit_seconds,
         "weights_sha256": fingerprint(last["state_dict"]),
         "best_weights_sha256": fingerprint(best["state_dict"]),
         "versions": versions(),

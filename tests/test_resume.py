@@ -222,7 +222,7 @@ def test_a_second_signal_ends_the_run_at_once(side, tmp_path):
     "change",
     [
         dict(seed=1), dict(batch_size=24), dict(lr=0.1), dict(dropout=0.1), dict(max_epochs=9),
-        dict(early_stopping_patience=3),
+        dict(early_stopping_patience=3), dict(precision="bf16-mixed"), dict(gradient_clip_val=1.0),
     ],
 )  # fmt: skip
 def test_another_recipe_is_refused_by_name(side, change, undisturbed, tmp_path):
