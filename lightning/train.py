@@ -184,7 +184,9 @@ def trainer_options(config: Config) -> dict[str, Any]:
 
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *batch: Any) -> None:
             if trainer.is_last_batch or time.monotonic() > self.drawn + 0.1:
-                self.drawn, self.loss = time.monotonic(), outputs["loss"]
+                self.drawn = time.monotonic()
+                # It comes divided by the length of the window.
+                self.loss = outputs["loss"] * trainer.accumulate_grad_batches
                 super().on_train_batch_end(trainer, module, outputs, *batch)
 
         def get_metrics(self, trainer: Any, module: Any) -> dict[str, Any]:
