@@ -13,6 +13,7 @@ import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,34 @@ def counting() -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
+def slow_preparation(marker: Path) -> Iterator[list[str]]:
+    """Take time to prepare the data, and note what this process did and found: `prepared`, and
+    `loaded`, or `loaded too early`."""
+    prepare, load, seen = shared.data.prepare, shared.data.load, []
+
+    def prepared(*args: Any) -> None:
+        time.sleep(0.5)
+        prepare(*args)
+        marker.touch()
+        seen.append("prepared")
+
+    def loaded(*args: Any) -> Any:
+        seen.append("loaded" if marker.exists() else "loaded too early")
+        return load(*args)
+
+    shared.data.prepare, shared.data.load = prepared, loaded
+    try:
+        yield seen
+    finally:
+        shared.data.prepare, shared.data.load = prepare, load
+
+
+@contextlib.contextmanager
 def without_adam() -> Iterator[None]:
     """AdamW divides by the size of a gradient: where that is next to nothing, rounding becomes a
     whole step."""
     adamw = shared.model.AdamW
-    shared.model.AdamW = lambda parameters, lr, weight_decay: torch.optim.SGD(
+    shared.model.AdamW = lambda parameters, lr, weight_decay, fused: torch.optim.SGD(
         parameters, lr, momentum=0.9, weight_decay=weight_decay
     )
     try:
@@ -113,15 +137,24 @@ ALTERATIONS = {
 }
 
 
-def record(side: str, options: dict[str, Any], alterations: list[str]) -> dict[str, Any]:
-    """Train, and give what can be compared, as JSON can hold it: floats come back to the bit."""
+def record(
+    side: str, options: dict[str, Any], alterations: list[str], predicts: bool = False
+) -> dict[str, Any]:
+    """Train, predict if that is asked for, and give what can be compared, as JSON can hold it:
+    floats come back to the bit."""
     with contextlib.ExitStack() as stack:
+        marker = Path(f"{options['run_dir']}.prepared")
+        preparation = stack.enter_context(slow_preparation(marker))
         for name in alterations:
             stack.enter_context(ALTERATIONS[name]())
         seen, run = stack.enter_context(counting()), stack.enter_context(recording())
         interrupted = None
         try:
             run.summary = importlib.import_module(f"{side}.train").fit(Config(**options))
+            if predicts:
+                best = Config(run_dir=options["run_dir"], accelerator="cpu")
+                program = importlib.import_module(f"{side}.predict")
+                seen["probabilities"] = program.predict(best).tolist()
         except Interrupted as error:
             interrupted = str(error)
     return {
@@ -133,17 +166,21 @@ def record(side: str, options: dict[str, Any], alterations: list[str]) -> dict[s
         "weights": run.weights,
         "summary": run.summary,
         "interrupted": interrupted,
+        "preparation": preparation,
     }
 
 
 def jobs(folder: Path) -> None:
-    """Run all jobs; one is {name, side, options, alterations, interrupt: [rank, batch] or null}."""
+    """Run all jobs; one is {name, side, options, alterations, predicts, interrupt: [rank, batch]
+    or null}."""
     rank, done = int(os.environ["RANK"]), {}
     for job in json.loads((folder / "jobs.json").read_text()):
         who, batch = job["interrupt"] or (None, 0)
         happens = (lambda: os.kill(os.getpid(), signal.SIGTERM)) if rank == who else (lambda: None)
         with at_batch(batch, happens):
-            done[job["name"]] = record(job["side"], job["options"], job["alterations"])
+            done[job["name"]] = record(
+                job["side"], job["options"], job["alterations"], job["predicts"]
+            )
     (folder / f"rank{rank}.json").write_text(json.dumps(done))
 
 

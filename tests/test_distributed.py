@@ -68,7 +68,7 @@ def job(name: str, side: str, folder: Path, *alterations: str, **options: Any) -
     options = {**OPTIONS, "run_dir": str(folder / f"{name}-{side}"), **options}
     return dict(
         name=f"{name}-{side}", side=side, options=options, alterations=alterations,
-        interrupt=interrupt,
+        interrupt=interrupt, predicts=name == "whole",
     )  # fmt: skip
 
 
@@ -146,6 +146,29 @@ def test_evaluation_counts_every_image_once(split, images, side, done):
     times = 2 if split == "val" else 1
     both = flat(shares[0] + shares[1])
     assert sorted(both) == sorted(list(range(images)) * times)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_one_process_prepares_the_data_and_the_other_waits_for_it(side, done):
+    first, second = (rank[f"plain-{side}"]["preparation"] for rank in done)
+    assert first[:2] == ["prepared", "loaded"]
+    assert set(second) == {"loaded"}
+
+
+def test_predictions_of_two_processes_are_complete_and_in_order(done):
+    raw, lightning = (done[0][f"whole-{side}"] for side in SIDES)
+    assert raw["probabilities"] == lightning["probabilities"]
+    assert len(raw["probabilities"]) == 360
+    tables = []
+    for side in SIDES:
+        rows = Path(done[0][f"whole-{side}"]["summary"]["run_dir"], "predictions.csv")
+        table = [row.split(",") for row in rows.read_text().splitlines()[1:]]
+        assert [int(row[0]) for row in table] == list(range(360))
+        # In another order, they would be right one time in ten.
+        right = sum(row[1] == row[2] for row in table) / 360
+        assert right == pytest.approx(raw["summary"]["test_accuracy"])
+        tables.append(table)
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize("samples", [1, 2, 9, 10, 180, 181, 360, 5000])
