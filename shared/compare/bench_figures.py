@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.compare import bench_tables as tables
 from shared.compare.bench_tables import Spread, select, spread
+from shared.compare.words import english
 from shared.results import SIDES, write_atomically
 
 # Stand-ins for colours: the page's style sheet has them for light and dark, a file of its own gets
@@ -65,7 +66,7 @@ def ladder(axes: Any, result: dict[str, Any]) -> None:
         [added.median - added.least for *_, added in rows],
         [added.most - added.median for *_, added in rows],
     ]
-    names = [tables.RUNG_WORDS[name].replace("`", "") for name, *_ in rows]
+    names = [english(f"rung {name}") for name, *_ in rows]
     axes.barh(names, medians, xerr=errors, color=LIGHTNING, ecolor=TEXT, capsize=2)
     axes.set(xlabel="µs a step more")
 
@@ -125,17 +126,13 @@ def draw_all(result: dict[str, Any], folder: Path) -> None:
         write_atomically(folder / f"{name}.svg", svg)
 
 
-def for_page(result: dict[str, Any]) -> dict[str, str]:
-    """Each figure as a part of the page, whose style sheet gives it its colours."""
-    figures = {}
-    for name in there(result):
-        svg = draw(name, result)
-        svg = svg[svg.index("<svg") :]
-        # Several drawings stand on one page: their ids must not meet.
-        for mark in ('id="', "url(#", 'href="#'):
-            svg = svg.replace(mark, f"{mark}bench-{name}-")
-        for colour, (stand_in, _) in COLOURS.items():
-            svg = svg.replace(stand_in, f"var(--{colour})")
-        label = f'<svg role="img" aria-label="{name.replace("_", " ")}" '
-        figures[name] = svg.replace("<svg ", label, 1)
-    return figures
+def for_page(name: str, result: dict[str, Any]) -> str:
+    """A figure as a part of the page, whose style sheet gives it its colours."""
+    svg = draw(name, result)
+    svg = svg[svg.index("<svg") :]
+    # Several drawings stand on one page: their ids must not meet.
+    for mark in ('id="', "url(#", 'href="#'):
+        svg = svg.replace(mark, f"{mark}bench-{name}-")
+    for colour, (stand_in, _) in COLOURS.items():
+        svg = svg.replace(stand_in, f"var(--{colour})")
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{name.replace("_", " ")}" ', 1)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from shared.compare.ladder import RUNGS
 from shared.compare.plan import SHARED
+from shared.compare.words import english
 from shared.results import SIDES
 
 Row = dict[str, Any]
@@ -95,56 +96,52 @@ def ladder(result: dict[str, Any]) -> list[tuple[str, str, Spread, Spread | None
     return rows
 
 
+# For each row of the first table: its key in words.yaml, the number, and how it is written.
 MEASURES: list[tuple[str, Callable[[Row], float | None], str]] = [
-    ("µs a step", lambda r: r["step_us"], ",.0f"),
+    ("step us", lambda r: r["step_us"], ",.0f"),
     ("images a second", lambda r: r["batch_size"] * 1e6 / r["step_us"], ",.0f"),
-    ("ms an epoch, validation included", lambda r: r["epoch_ms"], ",.0f"),
-    ("s from command to first step", lambda r: r["first_step_s"], ".2f"),
-    ("s from command to tested model", lambda r: r["total_s"], ".2f"),
-    ("MB of memory at most", lambda r: r["memory_mb"], ",.0f"),
+    ("epoch ms", lambda r: r["epoch_ms"], ",.0f"),
+    ("first step s", lambda r: r["first_step_s"], ".2f"),
+    ("whole s", lambda r: r["total_s"], ".2f"),
+    ("memory mb", lambda r: r["memory_mb"], ",.0f"),
 ]
-RUNG_WORDS = {
-    "trainer": "the bare Trainer",
-    "manual": "manual optimization",
-    "nvml": "without the NVML variable",
-    "log": "`self.log` each step",
-    "bar": "bar, refreshed each step",
-    "tensorboard": "TensorBoard",
-    "checkpoints": "checkpoints",
-    "defaults": "all at their defaults",
-    "tuned": "all, tuned",
-}
 
 
 def main_rows(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """The head and the rows of the table of both sides on each dataset."""
+    """The table of both sides on each dataset.
+
+    Returns:
+        The datasets that were measured; and for each row a key of words.yaml and two cells for each
+        dataset, raw and Lightning.
+    """
     parts = [p for p in ("digits", "mnist") if select(result, p, "", SIDES[0])]
-    head = ["", *(f"{part}, {side}" for part in parts for side in SIDES)]
     rows = []
-    for name, measure, form in MEASURES:
+    for key, measure, form in MEASURES:
         cells = []
         for part in parts:
             for side in SIDES:
                 values = [measure(row) for row in select(result, part, "", side)]
                 cells.append("" if None in values else spread(values).text(form))
-        rows.append([name, *cells])
-    return head, rows
+        if any(cells):
+            rows.append([key, *cells])
+    return parts, rows
 
 
 def share_rows(result: dict[str, Any]) -> list[list[str]]:
-    """For each width, the share of the limit that each side reaches."""
+    """For each width, the share of the limit's speed that each side reaches."""
     return [
-        [f"width {width}", *(share(result, width, side).text(".1%") for side in SIDES)]
+        [width, *(share(result, width, side).text(".1%") for side in SIDES)]
         for width in points(result, "limit")
     ]
 
 
 def ladder_rows(result: dict[str, Any]) -> list[list[str]]:
-    """What each rung adds, and to what."""
+    """For each rung: its key in words.yaml, that of the rung below, microseconds of a step, and
+    what it adds."""
     if not select(result, "ladder", "", "loop"):
         return []
     return [
-        [RUNG_WORDS[name], RUNG_WORDS.get(base, "a bare loop"), us.text(), added.text("+,.0f")]
+        [f"rung {name}", f"rung {base}", us.text(), added.text("+,.0f")]
         for name, base, us, added in ladder(result)
         if added is not None
     ]
@@ -166,28 +163,34 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def markdown(result: dict[str, Any], peers: dict[str, Any] | None) -> str:
-    """The block of the README."""
+    """The block of the README: one table of both sides, one of the ladder, and where it was."""
+    head, rows = main_table(result)
+    if shares := share_rows(result):
+        widths = ", ".join(width for width, *_ in shares)
+        medians = [", ".join(row[i].split(" ")[0] for row in shares) for i in (1, 2)]
+        rows.append([f"{english('of the limit')} {widths}", *[""] * (len(head) - 3), *medians])
+    if peers is not None:
+        ours, *others = peer_rows(peers)
+        whole = next(row for row in rows if row[0] == english("whole s"))
+        whole[-2:] = [f"{cell}, {peers['goal']:.0%} right" for cell in ours[1:]]
+        rows += [[name, *[""] * (len(head) - 3), *cells] for name, *cells in others]
+    rungs = [(english(a), english(b), added) for a, b, _, added in ladder_rows(result)]
+    names, below, added = map(list, zip(*rungs, strict=True))
     per_epoch, per_step = overhead_line(result)
-    limits = {
-        width: [share(result, width, side) for side in SIDES] for width in points(result, "limit")
-    }
-    head, rows = main_rows(result)
-    for width, spreads in limits.items():
-        cells = [s.text(".1%") for s in spreads]
-        rows.append([f"of the limit's speed, width {width}", *[""] * (len(head) - 3), *cells])
-    names = [row[0] for row in ladder_rows(result)]
-    added = [row[3] for row in ladder_rows(result)]
+    where = f"Median (least–most) of {repeats(result)} runs on {machine_line(result)}."
+    if peers is not None and peers["machine"] != result["machine"]:
+        where += f" The other programs: on {machine_line(peers)}."
     lines = [
         table(head, rows),
         "",
-        table(["µs a step", *names], [["adds", *added]]),
+        table(
+            [english("step us"), *names],
+            [[english("rung adds"), *added], [english("rung over"), *below]],
+        ),
         "",
-        f"Over the length of an epoch, Lightning adds {per_epoch:.1f} ms for each epoch and "
-        f"{per_step:,.0f} µs for each step.",
+        f"Lightning adds {per_epoch:.1f} ms for each epoch and {per_step:,.0f} µs for each step, "
+        f"validation included. {where}",
     ]
-    if peers is not None:
-        lines += ["", peers_table(peers)]
-    lines += ["", f"Median (least–most) of {repeats(result)} runs. {machine_line(result)}."]
     return "\n".join(lines)
 
 
@@ -201,35 +204,46 @@ def repeats(result: dict[str, Any]) -> str:
     return f"{least} to {most}" if least != most else str(most)
 
 
-def peers_table(peers: dict[str, Any]) -> str:
-    """Seconds from the command to a tested model of 99 %, and how many times faster ours are."""
-    ours = {
-        side: spread([r["seconds"] for r in peers["runs"] if r["who"] == side]) for side in SIDES
-    }
-    rows = [
-        [f"`{side}`", spread_.text(".1f"), *[""] * len(SIDES)] for side, spread_ in ours.items()
-    ]
+def peer_rows(peers: dict[str, Any]) -> list[list[str]]:
+    """Seconds from the command to a tested model of both sides, and how many times faster they are
+    than each of the others: a name and two cells for each row."""
+    ours = [spread([r["seconds"] for r in peers["runs"] if r["who"] == side]) for side in SIDES]
+    rows = [[f"s to {peers['goal']:.0%} on the test images", *(s.text(".1f") for s in ours)]]
     for name in dict.fromkeys(r["who"] for r in peers["runs"] if r["who"] not in SIDES):
         theirs = [r for r in peers["runs"] if r["who"] == name]
         if any(r["seconds"] is None for r in theirs):
             best = max(r["accuracy"] or 0 for r in theirs)
-            rows.append([f"`{name}`", f"not reached ({best:.2%})", *[""] * len(SIDES)])
+            rows.append([f"`{name}`, which reached {best:.2%} only", "–", "–"])
             continue
         seconds = spread([r["seconds"] for r in theirs])
-        times = [f"{seconds.median / ours[side].median:.1f}" for side in SIDES]
-        rows.append([f"`{name}`", seconds.text(".1f"), *times])
-    goal = f"s to {peers['goal']:.0%} on MNIST"
-    return table(["", goal, *(f"times that of {side}" for side in SIDES)], rows)
+        times = [f"{seconds.median / own.median:.1f} times" for own in ours]
+        rows.append([f"as fast as `{name}`, which takes {seconds.median:.0f} s", *times])
+    return rows
+
+
+def peers_table(peers: dict[str, Any]) -> str:
+    """The same as a table for the screen."""
+    return aligned([["", *SIDES], *peer_rows(peers)])
+
+
+def main_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The first table in words."""
+    parts, rows = main_rows(result)
+    head = ["", *(f"{part}, {side}" for part in parts for side in SIDES)]
+    return head, [[english(key), *cells] for key, *cells in rows]
 
 
 def terminal(result: dict[str, Any]) -> str:
     """All tables, for the screen."""
-    head, rows = main_rows(result)
-    shown = [aligned([head, *rows])] if len(head) > 1 else []
+    head, rows = main_table(result)
+    shown = [aligned([head, *rows])] if rows else []
     if found := share_rows(result):
-        shown.append(aligned([["of the limit's speed", *SIDES], *found]))
-    if found := ladder_rows(result):
-        shown.append(aligned([["µs a step", "over", "in all", "adds"], *found]))
+        shown.append(aligned([[english("of the limit"), *SIDES], *found]))
+    if found := [
+        [english(key), english(base), *cells] for key, base, *cells in ladder_rows(result)
+    ]:
+        head = [english(key) for key in ("step us", "rung over", "rung all", "rung adds")]
+        shown.append(aligned([head, *found]))
     for part in ("steps", "batch_size", "workers"):
         if points(result, part):
             shown.append(aligned([[f"{part}", *SIDES, "ms an epoch more"], *growth(result, part)]))

@@ -34,8 +34,8 @@ PATH = FOLDER / "peers.json"
 
 # What a line has to hold to be read as a test accuracy: the word, and behind it counts (which say
 # more than the rounded percentage beside them), a percentage, or a fraction.
-WORD = re.compile(r"\bacc(?:uracy|\b)", re.I)
-OTHER_SPLIT = re.compile(r"\btrain|\bval", re.I)
+WORD = re.compile(r"(?<![a-z])acc(?:uracy)?(?![a-z])", re.I)
+OTHER_SPLIT = re.compile(r"(?<![a-z])(?:train|val)", re.I)
 COUNTS = re.compile(r"(\d+)\s*/\s*(\d+)")
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 FRACTION = re.compile(r"\b([01]\.\d+)\b")
