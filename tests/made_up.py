@@ -26,10 +26,10 @@ def made_up_bench() -> dict[str, Any]:
     runs = plan(Path("mnist"), Path("noise"), quick=False)
     rows = [{**bench.reduce(task, made_up(task, n)), "repeat": n} for task, n in runs]
     machine = {
-        "cpu": "A Processor", "cores": 2, "omp_num_threads": None, "os": "An OS",
+        "cpu": "A Processor", "cores": 2, "os": "An OS",
         "versions": {"python": "3.12.0", "torch": "2.9.0"},
     }  # fmt: skip
     return {
-        "machine": machine, "settings": {"threads": None}, "code": "0" * 64,
+        "machine": machine, "settings": {"threads": 1}, "code": "0" * 64,
         "date": "2026-01-31", "planned": len(runs), "runs": rows,
     }  # fmt: skip

@@ -176,6 +176,9 @@ def test_a_wrong_part_is_one_line(command, one_line):
     wrong = command("shared.compare.bench", "--only", "speed")
     assert wrong.status == 2
     one_line(wrong.err, "--only", "speed", "digits")
+    wrong = command("shared.compare.bench", "--threads", "many")
+    assert wrong.status == 2
+    one_line(wrong.err, "--threads", "many")
 
 
 def test_the_share_of_the_limit_compares_neighbours_in_time(result):
@@ -287,9 +290,10 @@ def test_a_peer_that_did_not_reach_it_is_never_called_slower(peer_result):
 
 
 def test_peers_without_a_folder_or_scripts_are_one_line(command, one_line, tmp_path):
-    wrong = command("shared.compare.peers", tmp_path)
-    assert wrong.status == 2
-    one_line(wrong.err, "PEERS", tmp_path)
+    for arguments, parts in (((), ("PEERS=FOLDER",)), ((tmp_path,), ("PEERS", tmp_path))):
+        wrong = command("shared.compare.peers", *arguments)
+        assert wrong.status == 2
+        one_line(wrong.err, *parts)
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +345,7 @@ def test_the_readme_takes_its_blocks_from_the_files_of_a_bench(result, peer_resu
     alone = readme.from_bench(tmp_path)
     (tmp_path / "peers.json").write_text(bench.dumps(peer_result))
     both = readme.from_bench(tmp_path)
-    assert "A Processor, 2 cores, An OS" in alone["bench"]
+    assert "A Processor, 1 of 2 cores, An OS" in alone["bench"]
     assert "mnist/main.py" in both["bench"] and "mnist/main.py" not in alone["bench"]
     assert alone["claims"] == both["claims"]
     assert "| 300 ms" not in alone["claims"]

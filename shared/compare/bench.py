@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -20,7 +21,7 @@ from shared.compare.lines import ROOT
 from shared.compare.machine import describe_machine
 from shared.compare.plan import Task, make_noise, plan
 from shared.compare.timing import Times, epoch_seconds, step_seconds, time_program
-from shared.config import Interrupted, RunError, UsageError, run
+from shared.config import Config, Interrupted, RunError, UsageError, fail, run
 from shared.results import RUNS, write_atomically
 
 FOLDER = RUNS / "bench"
@@ -29,12 +30,14 @@ FULL, QUICK, UNFINISHED = (FOLDER / f"{name}.json" for name in ("bench", "quick"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m shared.compare.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two minutes in place of ten")
+    parser.add_argument("--quick", action="store_true", help="a few parts, little repeated")
     parser.add_argument("--only", help="one part: digits, mnist, limit, ladder, steps, ...")
     parser.add_argument("--data_dir", default=os.environ.get("MNIST_DIR", "data"))
-    parser.add_argument("--threads", type=int, help="threads of every program; default: its own")
-    parser.add_argument("--accelerator", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=Config().threads, help="of every program")
+    parser.add_argument("--accelerator", default="cpu", choices=("cpu", "cuda", "mps"))
+    parser.error = lambda message: fail(message, 2)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run(lambda: bench(args))
 
 
@@ -48,7 +51,10 @@ def bench(args: argparse.Namespace) -> None:
     from shared.compare import bench_figures, bench_tables
 
     with tempfile.TemporaryDirectory() as folder:
-        runs = plan(find_mnist(args.data_dir), Path(folder) / "noise", args.quick)
+        mnist = find_mnist(args.data_dir)
+        if mnist is None:
+            print(f"no MNIST in {args.data_dir} (--data_dir): left out; the limit is that of noise")
+        runs = plan(mnist, Path(folder) / "noise", args.quick)
         if args.only is not None:
             parts = list(dict.fromkeys(task.part for task, _ in runs))
             if args.only not in parts:
@@ -105,16 +111,14 @@ def digest() -> str:
 def measure(
     runs: list[tuple[Task, int]], result: dict[str, Any], folder: Path, args: argparse.Namespace
 ) -> None:
-    common = ["--accelerator", args.accelerator]
-    if args.threads is not None:
-        common += ["--threads", str(args.threads)]
+    common = ["--accelerator", args.accelerator, "--threads", str(args.threads)]
     done = {(r["part"], r["point"], r["who"], r["repeat"]) for r in result["runs"]}
     todo = [(t, n) for t, n in runs if (t.part, t.point, t.who, n) not in done]
     started = time.perf_counter()
     for index, (task, repeat) in enumerate(todo):
-        for size in {flag for flag in task.flags if "noise" in flag}:
-            if not Path(size).exists():
-                make_noise(Path(size), int(Path(size).name))
+        for noise in (Path(flag) for flag in task.flags if flag.startswith(f"{folder}/noise/")):
+            if not noise.exists():
+                make_noise(noise, int(noise.name))
         run_dir = folder / f"{len(done)}-{index}"
         times = time_program([*task.program(run_dir), *common], task.limit)
         result["runs"].append({**reduce(task, times), "repeat": repeat})

@@ -75,6 +75,7 @@ def bars(axes: Any, at: list[int], spreads: list[Spread], colour: str, label: st
     errors = [[s.median - s.least for s in spreads], [s.most - s.median for s in spreads]]
     medians = [s.median for s in spreads]
     axes.errorbar(at, medians, errors, color=colour, marker="o", capsize=3, label=label)
+    axes.set_xticks(at)
 
 
 # For each figure, the part whose runs it needs.

@@ -151,9 +151,9 @@ def machine_line(result: dict[str, Any]) -> str:
     """The machine, in one line."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    threads = result["settings"].get("threads") or machine["omp_num_threads"]
-    given = f", {threads} threads" if threads else ""
-    return f"{machine['cpu']}, {machine['cores']} cores{given}, {machine['os']}; {versions}"
+    threads = result["settings"]["threads"]
+    used = f"{threads} of {machine['cores']} cores"
+    return f"{machine['cpu']}, {used}, {machine['os']}; {versions}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

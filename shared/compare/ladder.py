@@ -78,17 +78,18 @@ def fit(name: str, config: Config) -> None:
     from pytorch_lightning.loggers import TensorBoardLogger
 
     torch.manual_seed(config.seed)
+    torch.set_num_threads(config.threads)
     if not rung.keep_nvml:
-        # Set by the import: with it, every optimizer step asks for a driver that is not there.
+        # Set by the import: without a GPU, every optimizer step then looks for its driver.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    batches = Batches(limit.resident_batches(config, "cpu"))
+    batches = Batches(limit.resident_batches(config, limit.device_name(config)))
     callbacks: list[Any] = []
     if rung.bar:
         callbacks.append(TQDMProgressBar(refresh_rate=rung.bar))
     if rung.checkpoints:
         callbacks.append(ModelCheckpoint(dirpath=config.run_dir))
     trainer = pl.Trainer(
-        accelerator="cpu",
+        accelerator=limit.device_name(config),
         max_epochs=config.max_epochs,
         logger=TensorBoardLogger(config.run_dir) if rung.tensorboard else False,
         callbacks=callbacks,
@@ -108,7 +109,7 @@ def make_module(rung: Rung, config: Config, total_steps: int) -> Any:
     class Module(pl.LightningModule):
         def __init__(self) -> None:
             super().__init__()
-            self.net = ConvNet(config.dropout)
+            self.net = ConvNet(config.dropout, config.width)
             self.automatic_optimization = not rung.manual
 
         def training_step(self, batch: Any, batch_idx: int) -> Any:

@@ -30,16 +30,28 @@ def resident_batches(config: Config, device: Any) -> list[Any]:
     return [(images.to(device), labels.to(device)) for images, labels in batches]
 
 
+def device_name(config: Config) -> str:
+    """The device that `--accelerator` means."""
+    import torch
+
+    if config.accelerator != "auto":
+        return config.accelerator
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def fit(config: Config) -> None:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from shared.model import ConvNet, make_optimizer, make_scheduler
+    from shared.model import ConvNet, compile_network, make_optimizer, make_scheduler
 
     torch.manual_seed(config.seed)
-    device = torch.device("cpu" if config.accelerator == "auto" else config.accelerator)
+    torch.set_num_threads(config.threads)
+    device = torch.device(device_name(config))
     batches = resident_batches(config, device)
-    net = ConvNet(config.dropout).to(device)
+    net = ConvNet(config.dropout, config.width).to(device)
+    if config.compile:
+        compile_network(net, device)
     optimizer = make_optimizer(net, config.lr, config.weight_decay)
     scheduler = make_scheduler(optimizer, config.lr, len(batches) * config.max_epochs)
     for _ in range(config.max_epochs):

@@ -19,7 +19,6 @@ def describe_machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
-        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "os": system(),
         "versions": versions(),
     }

@@ -26,7 +26,7 @@ from shared.compare import bench_tables
 from shared.compare.bench import FOLDER, digest, dumps, find_mnist
 from shared.compare.lines import ROOT
 from shared.compare.machine import describe_machine
-from shared.config import Interrupted, RunError, UsageError, run
+from shared.config import Config, Interrupted, RunError, UsageError, fail, run
 from shared.results import SIDES, write_atomically
 
 GOAL = 0.99
@@ -143,13 +143,15 @@ def measure(args: argparse.Namespace) -> None:
         UsageError: there is nothing to time, or MNIST is not there.
         RunError: one of ours failed, or did not reach the goal.
     """
+    if args.folder is None:
+        raise UsageError("PEERS: not given; name the folder of the scripts: PEERS=FOLDER")
     there = scripts(Path(args.folder))
     mnist = find_mnist(args.data_dir)
     if mnist is None:
         raise UsageError(f"--data_dir: no MNIST files in {args.data_dir}; give their folder")
     FOLDER.mkdir(parents=True, exist_ok=True)
     result = {
-        "machine": describe_machine(), "settings": {"threads": None}, "code": digest(),
+        "machine": describe_machine(), "settings": {"threads": Config().threads}, "code": digest(),
         "date": time.strftime("%Y-%m-%d"), "goal": args.goal, "runs": [],
     }  # fmt: skip
     todo = list(order(list(there), args.repeats))
@@ -181,12 +183,14 @@ def measure(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m shared.compare.peers", description=__doc__)
-    parser.add_argument("folder", help="the folder of the scripts")
+    parser.add_argument("folder", nargs="?", help="the folder of the scripts")
     parser.add_argument("--goal", type=float, default=GOAL, help="test accuracy, from 0 to 1")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each script")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for each run at most")
     parser.add_argument("--data_dir", default=os.environ.get("MNIST_DIR", "data"))
+    parser.error = lambda message: fail(message, 2)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def command() -> None:
         try:

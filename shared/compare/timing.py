@@ -21,7 +21,8 @@ from shared.config import RunError
 # time, and the processor comes out of its sleep.
 WARM_UP = 10
 # Intervals in a block. The time per step is the median of the blocks' means: what comes with every
-# step or every few counts, and a moment in which the machine did something else does not.
+# step or every few counts, and a moment in which the machine did something else does not. On a GPU
+# a step ends for the clock when its work is queued; over a block, that comes to the same.
 BLOCK = 100
 
 
