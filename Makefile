@@ -152,7 +152,11 @@ show() {
     [ -e "lightning/$$name" ] && continue
     # A file that only this side has says at its head what replaces it.
     instead=$$(sed -n '/^Lightning: /,/^"*$$/p' "$$file" | grep -v '^"*$$' | tr '\n' ' ')
-    printf '%-39s  %s\n' "Only in raw_pytorch: $$name" "$$instead" | fold -s -w $$((half * 2))
+    head="Only in raw_pytorch: $$name"
+    printf '%s\n' "$$instead" | fold -s -w $$((half > 39 ? half * 2 - 40 : 40)) | while read -r line; do
+      printf '%-39s %s\n' "$$head" "$$line"
+      head=
+    done
   done
   for file in lightning/*.py; do
     name=$${file#lightning/}

@@ -18,6 +18,8 @@ for _message in (
     "The dirpath has changed from",
     "Checkpoint directory .* exists and is not empty",
     "Experiment logs directory .* exists and is not empty",
+    # What saves within an epoch has no state that a run resumed without it would miss.
+    "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
 ):
     warnings.filterwarnings("ignore", message=_message)
 # Advertisements and the list of devices come as INFO.

@@ -58,8 +58,8 @@ class ImageData(pl.LightningDataModule):
             seed=self.hparams.seed,
             shuffle=shuffle,
             num_workers=self.hparams.num_workers,
-            # [device] The accelerator copies from pinned memory while it computes.
-            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+            # [device] On a GPU the data lies in its memory.
+            device=self.trainer.strategy.root_device,
             # [ddp] Each process has a share of every split.
             num_replicas=self.trainer.world_size,
             rank=self.trainer.global_rank,

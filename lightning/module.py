@@ -13,7 +13,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from shared.figures import add_figures
-from shared.model import ConvNet, make_optimizer, make_scheduler
+from shared.finite import FiniteLoss
+from shared.model import ConvNet, compile_network, make_optimizer, make_scheduler
 from shared.ranks import gather
 from shared.results import is_within_epoch
 from shared.seeds import (
@@ -37,12 +38,14 @@ class ImageClassifier(pl.LightningModule):
         max_epochs: int,
         accumulate_grad_batches: int,
         seed: int,
+        width: int = 16,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         # [checkpoint] As plain values: a dataclass in here could not be loaded with weights_only.
         self.save_hyperparameters()
         self.saved: dict[str, Any] | None = None
-        self.net = ConvNet(dropout)
+        self.net = ConvNet(dropout, width)
         # validate_args would look at every value, and so wait for the device at every batch.
         accuracy = dict(num_classes=10, average="micro", validate_args=False)
         self.train_accuracy = MulticlassAccuracy(**accuracy)
@@ -60,6 +63,7 @@ class ImageClassifier(pl.LightningModule):
         seed_epoch(self.hparams.seed, self.current_epoch, self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.finite_loss.check()
         # [resume] What Lightning's checkpoint lacks, and a run stopped within an epoch needs.
         checkpoint["generators"] = generator_state(self.device)
         checkpoint["train_accuracy"] = metric_state(self.train_accuracy)
@@ -68,6 +72,9 @@ class ImageClassifier(pl.LightningModule):
         self.saved = checkpoint
 
     def on_train_start(self) -> None:
+        if self.hparams.compile:  # only now: the logger cannot draw the graph of a compiled one
+            compile_network(self.net, self.device)
+        self.finite_loss = FiniteLoss(self.trainer.log_every_n_steps)
         # [resume] Only now: what comes between loading and here may draw from the generators. And
         # only within an epoch: at its start both begin anew.
         if self.saved is not None and is_within_epoch(self.saved):
@@ -80,9 +87,19 @@ class ImageClassifier(pl.LightningModule):
         logits = self(images)
         loss = F.cross_entropy(logits, labels)
         self.train_accuracy.update(logits, labels)
-        self.log("train/loss", loss, prog_bar=True)  # [log]
-        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
+        # [log] Called where its value will be written: at every step, it would cost more than the
+        # rest of the Trainer.
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self.log("train/loss", loss)
         return loss
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        batch_idx, optimizer = self.trainer.fit_loop.batch_idx, self.trainer.optimizers[0]
+        self.finite_loss.step(loss, self.global_step, self.current_epoch, batch_idx, optimizer)
+
+    def on_train_epoch_end(self) -> None:
+        # [log] Averaged over the epoch and reset after it, as the metric object that it is.
+        self.log("train/accuracy", self.train_accuracy)
 
     def on_validation_epoch_start(self) -> None:
         self.val_probabilities.clear()

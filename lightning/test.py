@@ -28,7 +28,8 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
     results.check_checkpoint(ckpt_path, config, resume=False)
     data = ImageData(**config.data_hparams())
     module = ImageClassifier.load_from_checkpoint(ckpt_path, weights_only=True)
-    trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
+    quiet = dict(logger=False, enable_checkpointing=False, fast_dev_run=config.fast_dev_run)
+    trainer = pl.Trainer(**options, **quiet)
     # [test] The device, eval mode, no gradients, and the averages over the split.
     return ckpt_path, trainer.test(module, data, verbose=False)[0]
 

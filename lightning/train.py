@@ -5,6 +5,7 @@ python -m lightning.train --dataset mnist --max_epochs 1
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -78,6 +79,7 @@ def fit(config: Config) -> dict[str, Any]:
         validated = trainer.validate(module, data, verbose=False)[0]
 
     # [test] The weights of the best epoch, not those of the last.
+    logger._log_graph = False  # which would be drawn once more
     best_path = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"
     tested = trainer.test(module, data, ckpt_path=best_path, weights_only=True, verbose=False)[0]
     if not config.fast_dev_run:
@@ -141,17 +143,25 @@ def trainer_options(config: Config) -> dict[str, Any]:
     Raises:
         UsageError: this machine lacks the accelerator, or it the precision.
     """
+    import torch
     from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
     from pytorch_lightning.callbacks import TQDMProgressBar
     from pytorch_lightning.strategies import DDPStrategy
 
     class ProgressBar(TQDMProgressBar):
-        """[progress] Lightning's bar, cut down to what fits on 80 columns."""
+        """[progress] Lightning's bar, cut down to what fits on 80 columns, and drawn ten times a
+        second: at every so many batches, it would be drawn too often or too seldom."""
+
+        drawn, loss = 0.0, None
+
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, *batch: Any) -> None:
+            if trainer.is_last_batch or time.monotonic() > self.drawn + 0.1:
+                self.drawn, self.loss = time.monotonic(), outputs["loss"]
+                super().on_train_batch_end(trainer, module, outputs, *batch)
 
         def get_metrics(self, trainer: Any, module: Any) -> dict[str, Any]:
-            metrics = super().get_metrics(trainer, module)
-            names = {"train/loss": "loss", "val/accuracy": "val_acc"}
-            return {name: metrics[key] for key, name in names.items() if key in metrics}
+            metrics = {"loss": self.loss, "val_acc": trainer.callback_metrics.get("val/accuracy")}
+            return {name: f"{value:.3f}" for name, value in metrics.items() if value is not None}
 
     kinds = {"cuda": CUDAAccelerator, "mps": MPSAccelerator, "tpu": XLAAccelerator}
     if config.accelerator in kinds and not kinds[config.accelerator].is_available():
@@ -173,6 +183,12 @@ def trainer_options(config: Config) -> dict[str, Any]:
         raise UsageError("--precision: 16-mixed needs a CUDA GPU; use bf16-mixed or 32-true")
     if config.precision != "32-true" and kind == "tpu":
         raise UsageError(f"--precision: got {config.precision}; a TPU takes 32-true only")
+    if kind != "cuda":
+        # Set by Lightning's import: without a GPU, every optimizer step would look for its driver.
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+    # What deterministic=True would fill is about to be written anyway: 3 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.set_num_threads(config.threads)
     processes = config.devices * config.num_nodes
     show = config.progress_bar and sys.stdout.isatty()
     return {
@@ -186,7 +202,7 @@ def trainer_options(config: Config) -> dict[str, Any]:
         "precision": config.precision,  # [precision] autocast and, for 16-mixed, the loss scaler
         # [seed] Bit for bit the same on CUDA too, where the fastest algorithms are not.
         "deterministic": True,
-        "callbacks": [ProgressBar(refresh_rate=10)] if show else [],
+        "callbacks": [ProgressBar()] if show else [],
         "enable_progress_bar": show,
         "enable_model_summary": False,
     }

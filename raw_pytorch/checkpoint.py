@@ -21,6 +21,7 @@ from shared.results import (
     DATA_HPARAMS,
     DATA_STATE,
     MODULE_HPARAMS,
+    STOPPING_KEY,
     check_checkpoint,
     find_checkpoint,
     is_within_epoch,
@@ -37,8 +38,12 @@ def state(
     Args:
         parts: the objects of the loop that have a state of their own, by name.
         epoch: the epoch that runs, or has just ended.
+
+    Raises:
+        RunError: a loss was NaN or infinite: the weights are not to be kept.
     """
-    module, train_loader = parts["module"], parts["train_loader"]
+    parts["finite_loss"].check()
+    module, train_loader = parts["module"], parts["data"].train_loader
     saved = {
         "epoch": epoch,
         "global_step": global_step,
@@ -106,7 +111,7 @@ def restore(saved: dict[str, Any], parts: dict[str, Any], run_dir: Path) -> tupl
     parts["precision"].load_state_dict(saved.get("MixedPrecision", {}))
     if STOPPING_KEY in saved["callbacks"]:
         parts["early_stopping"].load_state_dict(saved["callbacks"][STOPPING_KEY])
-    parts["train_loader"].load_state_dict(saved[DATA_STATE])
+    parts["data"].train_loader.load_state_dict(saved[DATA_STATE])
     if is_within_epoch(saved):  # at the start of an epoch, both begin anew
         restore_metric(parts["module"].train_accuracy, saved["train_accuracy"])
         restore_generators(saved["generators"], device)
@@ -126,7 +131,6 @@ _KEY = (
     "'every_n_epochs': 1, 'train_time_interval': None}}"
 )
 BEST_KEY, LAST_KEY = _KEY.format("'val/loss'"), _KEY.format("None")
-STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
 
 
 def _callbacks(best_loss: float, folder: Path, stopping: EarlyStopping) -> dict[str, Any]:

@@ -40,7 +40,8 @@ class ImageData:
         self.splits = data.load(self.hparams["dataset"], self.hparams["data_dir"])
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader("train", shuffle=True)
+        self.train_loader = self._loader("train", shuffle=True)
+        return self.train_loader
 
     def val_dataloader(self) -> DataLoader:
         return self._loader("val", shuffle=False)
@@ -58,8 +59,8 @@ class ImageData:
             seed=self.hparams["seed"],
             shuffle=shuffle,
             num_workers=self.hparams["num_workers"],
-            # [device] The accelerator copies from pinned memory while it computes.
-            pin_memory=self.device.type == "cuda",
+            # [device] On a GPU the data lies in its memory.
+            device=self.device,
             # [ddp] Each process has a share of every split.
             num_replicas=distributed.world_size(),
             rank=distributed.rank(),

@@ -10,7 +10,8 @@ import os
 import torch
 from torch import Tensor
 
-from shared import ranks
+from raw_pytorch.module import ImageClassifier
+from shared import model, ranks
 from shared.config import Config, UsageError
 
 
@@ -30,7 +31,9 @@ def choose(config: Config) -> torch.device:
         found = (
             torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         )
-        accelerator = found.type if found else "tpu" if available["tpu"] else "cpu"
+        kind = found.type if found else "tpu"
+        # Of other kinds, --accelerator knows nothing.
+        accelerator = kind if available.get(kind) else "cpu"
     elif not available.get(accelerator, True):
         raise UsageError(
             f"--accelerator: {accelerator} is not available on this machine; use auto or cpu"
@@ -44,6 +47,9 @@ def choose(config: Config) -> torch.device:
     # the variable when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # Which would also fill whatever is about to be written anyway: 3 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.set_num_threads(config.threads)
     if accelerator == "cpu":
         return torch.device("cpu")
     if accelerator == "tpu":
@@ -69,6 +75,12 @@ def has_tpu() -> bool:
         return tpu.num_available_devices() > 0
     except (ImportError, ValueError, AssertionError, OSError):  # what it raises where there is none
         return False
+
+
+def compile_network(module: ImageClassifier, device: torch.device) -> None:
+    """Compile the network within the module, if `--compile` asks for it."""
+    if module.hparams["compile"]:
+        model.compile_network(module.net, device)
 
 
 def mark_step(device: torch.device) -> None:

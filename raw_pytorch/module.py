@@ -27,6 +27,8 @@ class ImageClassifier(nn.Module):
         max_epochs: int,
         accumulate_grad_batches: int,
         seed: int,
+        width: int = 16,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         # [checkpoint] As plain values: a dataclass in here could not be loaded with weights_only.
@@ -37,8 +39,10 @@ class ImageClassifier(nn.Module):
             max_epochs=max_epochs,
             accumulate_grad_batches=accumulate_grad_batches,
             seed=seed,
+            width=width,
+            compile=compile,
         )
-        self.net = ConvNet(dropout)
+        self.net = ConvNet(dropout, width)
         # validate_args would look at every value, and so wait for the device at every batch.
         accuracy = dict(num_classes=10, average="micro", validate_args=False)
         self.train_accuracy = MulticlassAccuracy(**accuracy)

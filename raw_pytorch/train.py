@@ -23,6 +23,7 @@ def fit(config: Config) -> dict[str, Any]:
     from raw_pytorch.module import ImageClassifier
     from raw_pytorch.precision import Precision
     from raw_pytorch.progress import ProgressBar
+    from shared.finite import FiniteLoss
     from shared.interrupt import Interrupt
     from shared.seeds import seed_epoch, seed_everything
 
@@ -34,7 +35,6 @@ def fit(config: Config) -> dict[str, Any]:
     distributed.start(device)  # [ddp] From here on, all processes come by the same places.
     run_dir, rank = distributed.broadcast(run_dir), distributed.rank()
     seed_everything(config.seed)  # [seed]
-
     data = ImageData(**config.data_hparams(), device=device)
     data.prepare_data()  # [data]
     data.setup()
@@ -44,23 +44,24 @@ def fit(config: Config) -> dict[str, Any]:
     module.to(device)  # [device] before the optimizer is made, which holds on to what it sees
     optimizer, scheduler = module.configure_optimizers(len(train_loader))
     replica = distributed.wrap(module, device)  # [ddp]
+    finite_loss = FiniteLoss(config.log_every_n_steps)
     logger = Logger(run_dir, config.log_every_n_steps, rank == 0 and not config.fast_dev_run)
     bar = ProgressBar(config.progress_bar and rank == 0, len(train_loader))
     early_stopping = EarlyStopping(config.early_stopping_patience)  # [early-stop]
     interrupt = Interrupt("raw_pytorch", run_dir, config, distributed.any_of)
-
     max_epochs, limit = (1, 1) if config.fast_dev_run else (config.max_epochs, None)
     num_batches = limit or len(train_loader)
     epoch, global_step, best_loss, validated = 0, 0, float("inf"), None
     parts = {
         "module": module, "optimizer": optimizer, "scheduler": scheduler, "precision": precision,
-        "early_stopping": early_stopping, "data": data, "train_loader": train_loader,
+        "early_stopping": early_stopping, "finite_loss": finite_loss, "data": data,
     }  # fmt: skip
     if saved is not None:  # [resume]
         epoch, global_step, best_loss = checkpoint.restore(saved, parts, run_dir)
     best, last = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
     started = time.perf_counter()
     logger.graph(module, device)
+    devices.compile_network(module, device)  # only now: a compiled one cannot be drawn
     interrupt.defer()
     while epoch < max_epochs and not early_stopping.should_stop:  # [train]
         first_batch = train_loader.start_batch  # [resume] 0, but in an epoch that was interrupted
@@ -77,6 +78,7 @@ def fit(config: Config) -> dict[str, Any]:
             with distributed.synchronized(replica, is_full):  # [ddp] once in a window
                 with precision.autocast():  # [precision] forward and loss; never backward
                     loss = replica("training_step", batch, batch_idx)
+                finite_loss.step(loss, global_step, epoch, batch_idx, optimizer)
                 if batch_idx % config.accumulate_grad_batches == 0:
                     optimizer.zero_grad()
                 # [accumulate] A mean over the window, as if it were one batch.

@@ -77,6 +77,8 @@ class Config:
     dropout: float | None = None
     """Probability of dropping a feature before the last layer. Default: digits 0.1, mnist and
     fashion-mnist 0."""
+    width: int = 16
+    """Channels of the first convolution; the others have two and four times as many."""
     accelerator: Accelerator = "auto"
     """Kind of device. auto takes an accelerator if there is one, else the CPU."""
     devices: int | None = None
@@ -84,8 +86,13 @@ class Config:
     started."""
     num_nodes: int | None = None
     """Machines. Default: 1, or what torchrun started."""
+    threads: int = 1
+    """Processor threads of each process. With 2, a step on an idle machine takes two thirds of the
+    time; but runs that share cores then wait for each other. The last bits depend on it."""
     precision: Precision = "32-true"
     """Numbers to compute with. 16-mixed needs a GPU."""
+    compile: bool = False
+    """Compile the network with torch.compile, which takes up to a minute at first."""
     accumulate_grad_batches: int = 1
     """Batches whose gradients are added up before each optimizer step."""
     gradient_clip_val: float | None = None
@@ -140,7 +147,8 @@ class Config:
 
     def module_hparams(self) -> dict[str, Any]:
         """The arguments of `ImageClassifier`."""
-        names = ("lr", "weight_decay", "dropout", "max_epochs", "accumulate_grad_batches", "seed")
+        names = ["lr", "weight_decay", "dropout", "max_epochs", "accumulate_grad_batches", "seed"]
+        names += ["width", "compile"]
         return {name: getattr(self, name) for name in names}
 
 
@@ -174,10 +182,13 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "lr": ("a number above 0, at most 100", lambda value: 0 < value <= 100),
     "weight_decay": _number(0, 100, "a number from 0 to 100"),
     "dropout": ("a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "width": _number(1, 4096, "a whole number from 1 to 4096"),
     "accelerator": _one_of(Accelerator),
     "devices": _number(1, 1024, "a whole number from 1 to 1024"),
     "num_nodes": _number(1, 1024, "a whole number from 1 to 1024"),
+    "threads": _number(1, 1024, "a whole number from 1 to 1024"),
     "precision": _one_of(Precision),
+    "compile": ("true or false", lambda value: True),
     "accumulate_grad_batches": _number(1, 1_000_000, "a whole number from 1 to 1000000"),
     "gradient_clip_val": _optional(("a number above 0", lambda value: 0 < value < math.inf)),
     "early_stopping_patience": _optional(_number(1, 1_000_000, "a whole number, 1 or more")),

@@ -85,8 +85,14 @@ class ImageDataset(Dataset):
         DataLoader calls this in place of `__getitem__` for each sample where it exists. Bit for bit
         what torchvision's ToTensor and Normalize give, about 60 times as fast.
         """
-        images = self.images[indices].float().div_(255)
-        return images.sub_(self.mean).div_(self.std), self.labels[indices]
+        # By a tensor: indexing with a list takes twice as long.
+        places = torch.tensor(indices, device=self.images.device)
+        images = self.images.index_select(0, places).float().div_(255)
+        return images.sub_(self.mean).div_(self.std), self.labels.index_select(0, places)
+
+    def to(self, device: torch.device) -> ImageDataset:
+        """A copy in the memory of the device."""
+        return ImageDataset(self.images.to(device), self.labels.to(device), self.mean, self.std)
 
 
 def collate(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -184,7 +190,7 @@ def make_loader(
     seed: int,
     shuffle: bool,
     num_workers: int = 0,
-    pin_memory: bool = False,
+    device: torch.device | None = None,
     num_replicas: int = 1,
     rank: int = 0,
 ) -> DataLoader:
@@ -192,11 +198,17 @@ def make_loader(
 
     It owns its generator: each `iter(DataLoader)` draws a seed for its workers, and drawn from the
     global generator that would change the dropout masks of the steps that follow.
+
+    On a GPU, `device`, the batches are made where they are used. Workers could not do that: with
+    them, batches go through pinned memory, from which the GPU copies while it computes.
     """
+    on_gpu = device is not None and device.type == "cuda"
+    if on_gpu and num_workers == 0:
+        dataset = dataset.to(device)
     options = dict(
         batch_size=batch_size,
         num_workers=num_workers,
-        pin_memory=pin_memory,
+        pin_memory=on_gpu and num_workers > 0,
         collate_fn=collate,
         generator=torch.Generator().manual_seed(seed),
     )

@@ -3,38 +3,45 @@ sides share; the engineering around it is what they differ in."""
 
 from __future__ import annotations
 
+import logging
+
+import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 
 class ConvNet(nn.Sequential):
-    """Three convolutions with batch norm and one linear layer: 29,434 parameters.
+    """Three convolutions with batch norm and one linear layer: 29,434 parameters at width 16.
 
     The first convolution halves the picture, so the costly layers see 14×14 and 7×7 pixels: most of
     what a network of this kind costs on a CPU is saved there, and no accuracy is lost.
 
     Args:
         dropout: probability of dropping a feature before the last layer, from 0 to below 1.
+        width: channels of the first convolution; the others have two and four times as many.
     """
 
-    def __init__(self, dropout: float = 0.0) -> None:
+    def __init__(self, dropout: float = 0.0, width: int = 16) -> None:
         super().__init__(
-            nn.Conv2d(1, 16, kernel_size=5, stride=2, padding=2, bias=False),
-            nn.BatchNorm2d(16),
+            nn.Conv2d(1, width, kernel_size=5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(width),
             nn.ReLU(),
-            nn.Conv2d(16, 32, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(32),
+            nn.Conv2d(width, 2 * width, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(2 * width),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(64),
+            nn.Conv2d(2 * width, 4 * width, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(4 * width),
             nn.ReLU(),
             nn.MaxPool2d(3, stride=2),
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(64 * 3 * 3, 10),
+            nn.Linear(4 * width * 3 * 3, 10),
         )
+        # The channels of a pixel beside each other, as the fast convolutions want them: a step
+        # takes a third less time on a CPU. What comes out of a layer has the order of its weights.
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images float32 [B, 1, 28, 28] to logits [B, 10]."""
@@ -42,8 +49,15 @@ class ConvNet(nn.Sequential):
 
 
 def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> Optimizer:
-    """AdamW over all parameters (Loshchilov and Hutter, 2019)."""
-    return AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+    """AdamW over all parameters (Loshchilov and Hutter, 2019), on the device they are on."""
+    device = next(model.parameters()).device.type
+    # One pass over each parameter instead of a dozen: a third of the time.
+    fused = device in ("cpu", "cuda")
+    optimizer = AdamW(model.parameters(), lr=lr, weight_decay=weight_decay, fused=fused)
+    # A fused one offers to unscale gradients within its step, which is after they were clipped;
+    # Lightning refuses to clip then. Not offered, it is the loss scaler that does it, before.
+    optimizer._step_supports_amp_scaling = False
+    return optimizer
 
 
 def make_scheduler(optimizer: Optimizer, lr: float, total_steps: int) -> LRScheduler:
@@ -53,3 +67,11 @@ def make_scheduler(optimizer: Optimizer, lr: float, total_steps: int) -> LRSched
         total_steps: optimizer steps of the whole run; the schedule steps once after each.
     """
     return OneCycleLR(optimizer, max_lr=lr, total_steps=total_steps)
+
+
+def compile_network(net: nn.Module, device: torch.device) -> None:
+    """Compile in place, which leaves the names of the weights as they are."""
+    # It would say that it found no GPU, where CUDA's compiler is installed without one.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    # On a GPU as CUDA graphs: to start one kernel after another costs more than this network does.
+    net.compile(mode="reduce-overhead" if device.type == "cuda" else "default")

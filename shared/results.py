@@ -168,6 +168,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 MODULE_HPARAMS, DATA_HPARAMS = "hyper_parameters", "datamodule_hyper_parameters"
 # And the state of a data module: the name of its class.
 DATA_STATE = "ImageData"
+# And that of early stopping, which holds its patience.
+STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
 
 
 def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, Any]:
@@ -188,6 +190,13 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
                 f"--{name}: got {getattr(config, name)!r}; {path} was trained with "
                 f"{saved.get(name)!r}"
             )
+    # Lightning goes on with the patience in the checkpoint, whatever it is told.
+    patience = checkpoint.get("callbacks", {}).get(STOPPING_KEY, {}).get("patience")
+    if resume and patience != config.early_stopping_patience:
+        raise UsageError(
+            f"--early_stopping_patience: got {config.early_stopping_patience!r}; {path} was "
+            f"trained with {patience!r}"
+        )
     world_size = config.devices * config.num_nodes
     if resume and checkpoint[DATA_STATE]["world_size"] != world_size:
         raise UsageError(

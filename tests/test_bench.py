@@ -279,7 +279,7 @@ def peer_result(result) -> dict[str, Any]:
 def test_the_peers_are_told_in_times_of_ours(peer_result):
     first, second = bench_tables.peer_rows(peer_result)
     assert first[1:] == ["10.0 (10.0–10.0)", "12.5 (12.5–12.5)"]
-    assert second == ["as fast as `mnist/main.py`, which takes 250 s", "25.0 times", "20.0 times"]
+    assert second == ["as fast as `mnist/main.py`, which takes 250 s", "25.0 ×", "20.0 ×"]
 
 
 def test_a_peer_that_did_not_reach_it_is_never_called_slower(peer_result):
@@ -348,7 +348,13 @@ def test_the_readme_takes_its_blocks_from_the_files_of_a_bench(result, peer_resu
     assert "A Processor, 1 of 2 cores, An OS" in alone["bench"]
     assert "mnist/main.py" in both["bench"] and "mnist/main.py" not in alone["bench"]
     assert alone["claims"] == both["claims"]
-    assert "| 300 ms" not in alone["claims"]
+    chinese = readme.from_bench(tmp_path, "zh")
+    for name in ("bench", "claims"):
+        english_numbers, chinese_numbers = (
+            sorted(re.findall(r"\d[\d.,]*\d|\d", text[name])) for text in (both, chinese)
+        )
+        assert english_numbers == chinese_numbers
+        assert re.search(r"[\u4e00-\u9fff]", chinese[name])
 
 
 def test_a_quick_bench_or_one_without_mnist_never_comes_into_the_readme(

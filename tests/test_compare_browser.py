@@ -162,6 +162,8 @@ def test_the_page_speaks_both_languages(open_page):
     assert re.search(r"[\u4e00-\u9fff]", tab.inner_text("h1"))
     assert not re.search(r"[\u4e00-\u9fff]", english)
     assert "The verdict" not in chinese
+    # No stop, bracket or colon of English stands after a word in Chinese.
+    assert not re.findall(r"[\u4e00-\u9fff][.:;,(]", chinese)
     # What is left in English is code.
     assert "raw_pytorch" in chinese
     speak(tab, ENGLISH)
@@ -188,6 +190,32 @@ def test_nothing_runs_over_the_side_at_any_width(open_page, width):
         speak(tab, language)
         tab.evaluate("for (const x of document.querySelectorAll('details')) x.open = true")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_on_a_phone_no_line_of_code_begins_with_nothing(open_page):
+    tab = open_page(360)
+    # How far below the top of its line the code begins, for every line that is indented.
+    drops = tab.evaluate("""[...document.querySelectorAll('.file .line code > .indent')].map(x => {
+        const text = document.createRange();
+        text.setStartAfter(x);
+        text.setEndAfter(x.parentNode.lastChild);
+        const rectangles = [...text.getClientRects()].filter((r) => r.width > 1);
+        const line = x.parentNode.parentNode.getBoundingClientRect();
+        return rectangles.length ? rectangles[0].top - line.top : 0;
+    })""")
+    assert len(drops) > 300
+    assert max(drops) < 8
+
+
+def test_numbers_stand_beside_their_bars_on_a_phone(open_page):
+    heights = open_page(360).evaluate("""[...document.querySelectorAll('.cost td:has(.bar)')].map(
+        (cell) => {
+            const content = document.createRange();
+            content.selectNodeContents(cell);
+            return content.getBoundingClientRect().height;
+        })""")
+    assert len(heights) > 20
+    assert max(heights) < 30
 
 
 def test_on_paper_everything_is_unfolded_and_the_buttons_are_gone(open_page):

@@ -212,6 +212,12 @@ def test_the_terminal_needs_80_columns_only(comparison):
     assert report.count(comparison.raw.summary["weights_sha256"]) >= 1
     assert "Equal to the last bit" in report
     assert "core/module.py" in report
+    for name, version in comparison.raw.summary["versions"].items():
+        assert f"{name} {version}" in " ".join(report.split())
+    names = [row.operation.name for row in comparison.rows if row.raw and row.lightning]
+    shown = [line[:26].rstrip() for line in report.split("where did the line go")[1].splitlines()]
+    for name in names:  # a name that was cut says so
+        assert name in shown or "…" + name[-25:] in shown
 
 
 def test_two_runs_of_other_recipes_are_no_failure_but_said(

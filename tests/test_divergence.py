@@ -254,6 +254,36 @@ def test_what_is_different_about_a_batch_is_named(change, options, cause, tmp_pa
     assert found.step == (2 if cause == "batch-size" else 1)
 
 
+def test_a_buffer_that_is_not_registered_is_named(tmp_path):
+    class Scaled(torch.nn.Module):
+        def __init__(self, is_registered: bool) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 2)
+            if is_registered:
+                self.register_buffer("scale", torch.ones(3))
+            else:
+                self.scale = torch.ones(3)
+
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return self.layer(values * self.scale)
+
+    def program(is_registered: bool) -> None:
+        torch.manual_seed(0)
+        model = Scaled(is_registered)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model(torch.ones(4, 3)).sum().backward()
+        optimizer.step()
+
+    plain, registered = (
+        recorded(lambda is_registered=is_registered: program(is_registered), tmp_path / name)
+        for name, is_registered in (("plain", False), ("registered", True))
+    )
+    found = compare(plain, registered).finding
+    assert (found.cause, found.step, found.who) == ("weights-missing", 1, "A")
+    assert "0 buffers" in found.text and "scale" in found.text
+    assert compare(registered, registered).finding is None
+
+
 def test_a_difference_within_rounding_is_called_that_with_its_size_and_growth(tmp_path):
     a = recorded(script(PLAIN), tmp_path / "a")
     b = recorded(script(PLAIN, "--halves"), tmp_path / "b")
@@ -385,6 +415,7 @@ def test_the_report_fits_eighty_columns_and_shows_both_lines(
     assert lines[0] == f"FIRST DIFFERENCE  step {mistake.step}"
     assert [line[:3] for line in lines if line[:3] in ("A  ", "B  ")] == ["A  ", "B  "]
     assert any(line.startswith("change   ") for line in lines)
+    assert ("Step 1 is equal to the bit." in lines) == (mistake.step == 2)
     assert all(len(line) <= 80 for line in lines if "/" not in line)
 
 

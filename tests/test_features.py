@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import random
@@ -11,8 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from record import SIDES, Record, assert_equal_runs, at_batch, first_difference, record_fit
+from record import (
+    SIDES,
+    Record,
+    assert_equal_runs,
+    at_batch,
+    first_difference,
+    record_fit,
+    recording,
+)
 
+from raw_pytorch import devices
 from shared.config import Config, Interrupted, UsageError
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
@@ -217,3 +227,21 @@ def test_a_finished_checkpoint_is_not_resumed_in_a_new_folder(side, tmp_path):
     with pytest.raises(UsageError, match="all its 1 epochs behind it"):
         run(side, tmp_path / "new", ckpt_path=path)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_fast_dev_run_tests_one_batch_of_a_checkpoint(side, tmp_path):
+    record = run(side, tmp_path)
+    here = Config(
+        run_dir=record.summary["run_dir"], batch_size=16, accelerator="cpu", fast_dev_run=True
+    )
+    with recording() as tested:
+        importlib.import_module(f"{side}.test").test(here)
+    assert len(tested.eval_losses) == 1
+
+
+def test_auto_takes_the_cpu_beside_an_accelerator_that_no_flag_names(monkeypatch):
+    """As Lightning does, which is asked for the kinds that --accelerator knows."""
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("xpu"))
+    assert devices.choose(Config()).type == "cpu"

@@ -255,7 +255,7 @@ NOT_RESTORED = {
     "counter of early stopping": (
         'parts["early_stopping"].load_state_dict(saved["callbacks"][STOPPING_KEY])'
     ),
-    "place in the epoch": 'parts["train_loader"].load_state_dict(saved[DATA_STATE])',
+    "place in the epoch": 'parts["data"].train_loader.load_state_dict(saved[DATA_STATE])',
     "average so far": 'restore_metric(parts["module"].train_accuracy, saved["train_accuracy"])',
     "generators": 'restore_generators(saved["generators"], device)',
 }

@@ -30,6 +30,7 @@ CONFIGURATIONS = {
     "one large batch": dict(batch_size=2000),
     "odd batch size": dict(batch_size=23),
     "recipe": dict(lr=0.003, weight_decay=0.1),
+    "another width": dict(width=5),
     "workers": dict(num_workers=2, dropout=0.2),
     "accumulation with a last window that is not full": dict(accumulate_grad_batches=3),
     "accumulation over more than an epoch": dict(accumulate_grad_batches=50),
@@ -164,13 +165,12 @@ def test_best_is_found_in_the_given_run_folder(side, runs):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_parity_holds_with_any_number_of_threads(threads, tmp_path):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    common = dict(max_epochs=1, threads=threads, accelerator="cpu")
     try:
         raw, lightning = (
-            record_fit(side, Config(max_epochs=1, run_dir=str(tmp_path / side), accelerator="cpu"))
-            for side in SIDES
+            record_fit(side, Config(**common, run_dir=str(tmp_path / side))) for side in SIDES
         )
+        assert torch.get_num_threads() == threads
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(1)
     assert_equal_runs(raw, lightning)

@@ -138,9 +138,23 @@ GENERATED = ("output", "files", "concerns", "accuracy", "bench", "claims", "mist
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_the_chinese_one_has_the_same_generated_tables(name):
+def test_the_chinese_one_has_the_same_generated_tables_in_chinese(name):
     block = re.compile(rf"<!-- {name} -->\n(.+?)\n<!-- /{name} -->", re.S)
-    assert block.search(CHINESE)[1] == content(name)
+    shown = block.search(CHINESE)[1]
+    expected = readme.from_bench(code="zh").get(name) or readme.in_chinese(content(name))
+    assert shown == expected, "out of date: make readme writes it anew"
+    # All but the output of the programs, which speak English.
+    assert bool(re.search(r"[\u4e00-\u9fff]", shown)) == (name != "output")
+
+
+def test_every_mistake_of_the_gallery_has_its_words_in_chinese():
+    from shared.compare.gallery import MISTAKES
+    from shared.compare.words import mistakes
+
+    assert list(mistakes()) == [mistake.name for mistake in MISTAKES]
+    for mistake in MISTAKES:
+        in_table = readme.in_chinese(f"| {mistake.name} |")
+        assert in_table == f"| {mistakes()[mistake.name]['zh']} |" != f"| {mistake.name} |"
 
 
 def test_the_chinese_one_has_the_same_code_the_same_numbers_and_the_same_parts():

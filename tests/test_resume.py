@@ -6,6 +6,7 @@ import importlib
 import os
 import random
 import signal
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,11 @@ def test_a_second_signal_ends_the_run_at_once(side, tmp_path):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize(
     "change",
-    [dict(seed=1), dict(batch_size=24), dict(lr=0.1), dict(dropout=0.1), dict(max_epochs=9)],
-)
+    [
+        dict(seed=1), dict(batch_size=24), dict(lr=0.1), dict(dropout=0.1), dict(max_epochs=9),
+        dict(early_stopping_patience=3),
+    ],
+)  # fmt: skip
 def test_another_recipe_is_refused_by_name(side, change, undisturbed, tmp_path):
     run_dir = undisturbed["plain"].summary["run_dir"]
     path = Path(run_dir) / "checkpoints" / "last.ckpt"
@@ -228,3 +232,16 @@ def test_the_counter_of_early_stopping_survives(writer, resumer, stopped_early, 
     after = record_fit(resumer, config(run_dir, "plain", ckpt_path="last", **STOPPING))
     for name in ("epochs", "weights_sha256", "best_weights_sha256"):
         assert after.summary[name] == expected[name], name
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_resuming_without_checkpoints_within_epochs_says_nothing(side, tmp_path):
+    options = dict(max_epochs=2, checkpoint_every_n_steps=5)
+    with at_batch(BATCHES - 2, send(signal.SIGTERM)), pytest.raises(Interrupted):
+        importlib.import_module(f"{side}.train").fit(config(tmp_path, "plain", **options))
+    options = dict(max_epochs=2, ckpt_path="last")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        importlib.reload(importlib.import_module(side))  # with its filters, as at a program's start
+        importlib.import_module(f"{side}.train").fit(config(tmp_path, "plain", **options))
+    assert [str(w.message) for w in said if "ckpt_path" in str(w.message)] == []

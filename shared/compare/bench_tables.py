@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from shared.compare.ladder import RUNGS
 from shared.compare.plan import SHARED
-from shared.compare.words import english
+from shared.compare.words import english, words
 from shared.results import SIDES
 
 Row = dict[str, Any]
@@ -162,62 +163,73 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def markdown(result: dict[str, Any], peers: dict[str, Any] | None) -> str:
-    """The block of the README: one table of both sides, one of the ladder, and where it was."""
-    head, rows = main_table(result)
+def markdown(result: dict[str, Any], peers: dict[str, Any] | None, code: str = "en") -> str:
+    """The block of the README: one table of both sides, one of the ladder, and where it was.
+
+    Args:
+        code: the language, en or zh.
+    """
+    say = partial(word, code=code)
+    head, rows = main_table(result, code)
     if shares := share_rows(result):
         widths = ", ".join(width for width, *_ in shares)
         medians = [", ".join(row[i].split(" ")[0] for row in shares) for i in (1, 2)]
-        rows.append([f"{english('of the limit')} {widths}", *[""] * (len(head) - 3), *medians])
+        rows.append([f"{say('of the limit')} {widths}", *[""] * (len(head) - 3), *medians])
+    where = machine_line(result)
     if peers is not None:
-        ours, *others = peer_rows(peers)
-        whole = next(row for row in rows if row[0] == english("whole s"))
-        whole[-2:] = [f"{cell}, {peers['goal']:.0%} right" for cell in ours[1:]]
+        ours, *others = peer_rows(peers, code)
+        whole = next(row for row in rows if row[0] == say("whole s"))
+        goal = f"{peers['goal']:.0%}"
+        whole[-2:] = [say("peers right", seconds=cell, goal=goal) for cell in ours[1:]]
         rows += [[name, *[""] * (len(head) - 3), *cells] for name, *cells in others]
-    rungs = [(english(a), english(b), added) for a, b, _, added in ladder_rows(result)]
+        if peers["machine"] != result["machine"]:
+            where += say("peers on", machine=machine_line(peers))
+    rungs = [(say(a), say(b), added) for a, b, _, added in ladder_rows(result)]
     names, below, added = map(list, zip(*rungs, strict=True))
     per_epoch, per_step = overhead_line(result)
-    where = f"Median (least–most) of {repeats(result)} runs on {machine_line(result)}."
-    if peers is not None and peers["machine"] != result["machine"]:
-        where += f" The other programs: on {machine_line(peers)}."
+    adds = say("bench adds", epoch=f"{per_epoch:.1f}", step=f"{per_step:,.0f}")
     lines = [
         table(head, rows),
         "",
-        table(
-            [english("step us"), *names],
-            [[english("rung adds"), *added], [english("rung over"), *below]],
-        ),
+        table([say("step us"), *names], [[say("rung adds"), *added], [say("rung over"), *below]]),
         "",
-        f"Lightning adds {per_epoch:.1f} ms for each epoch and {per_step:,.0f} µs for each step, "
-        f"validation included. {where}",
+        f"{adds}{say('bench where', repeats=repeats(result), machine=where)}",
     ]
     return "\n".join(lines)
 
 
+def word(key: str, code: str, **values: str) -> str:
+    """An entry of words.yaml in a language, with values in the place of the names in braces."""
+    return words()[key][code].format(**values)
+
+
 def repeats(result: dict[str, Any]) -> str:
+    """How often the runs of a part were repeated: least and most."""
     counts = {row["repeat"] + 1 for row in result["runs"]}
     most = max(counts)
     least = min(
         max(r["repeat"] for r in result["runs"] if r["part"] == part) + 1
         for part in {row["part"] for row in result["runs"]}
     )
-    return f"{least} to {most}" if least != most else str(most)
+    return f"{least}–{most}" if least != most else str(most)
 
 
-def peer_rows(peers: dict[str, Any]) -> list[list[str]]:
+def peer_rows(peers: dict[str, Any], code: str = "en") -> list[list[str]]:
     """Seconds from the command to a tested model of both sides, and how many times faster they are
     than each of the others: a name and two cells for each row."""
     ours = [spread([r["seconds"] for r in peers["runs"] if r["who"] == side]) for side in SIDES]
-    rows = [[f"s to {peers['goal']:.0%} on the test images", *(s.text(".1f") for s in ours)]]
+    goal = word("peers goal", code, goal=f"{peers['goal']:.0%}")
+    rows = [[goal, *(own.text(".1f") for own in ours)]]
     for name in dict.fromkeys(r["who"] for r in peers["runs"] if r["who"] not in SIDES):
         theirs = [r for r in peers["runs"] if r["who"] == name]
         if any(r["seconds"] is None for r in theirs):
             best = max(r["accuracy"] or 0 for r in theirs)
-            rows.append([f"`{name}`, which reached {best:.2%} only", "–", "–"])
+            rows.append([word("peers poor", code, name=name, best=f"{best:.2%}"), "–", "–"])
             continue
         seconds = spread([r["seconds"] for r in theirs])
-        times = [f"{seconds.median / own.median:.1f} times" for own in ours]
-        rows.append([f"as fast as `{name}`, which takes {seconds.median:.0f} s", *times])
+        times = [f"{seconds.median / own.median:.1f} ×" for own in ours]
+        label = word("peers fast", code, name=name, seconds=f"{seconds.median:.0f}")
+        rows.append([label, *times])
     return rows
 
 
@@ -226,11 +238,11 @@ def peers_table(peers: dict[str, Any]) -> str:
     return aligned([["", *SIDES], *peer_rows(peers)])
 
 
-def main_table(result: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def main_table(result: dict[str, Any], code: str = "en") -> tuple[list[str], list[list[str]]]:
     """The first table in words."""
     parts, rows = main_rows(result)
     head = ["", *(f"{part}, {side}" for part in parts for side in SIDES)]
-    return head, [[english(key), *cells] for key, *cells in rows]
+    return head, [[word(key, code), *cells] for key, *cells in rows]
 
 
 def terminal(result: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import yaml
 from shared.compare import bench_tables as tables
 from shared.compare.lines import LIGHTNING, RAW, concerns, files, total
 from shared.compare.plan import IMAGES
-from shared.compare.words import LANGUAGES, english
+from shared.compare.words import LANGUAGES, words
 
 PROMISED_MS = 300
 
@@ -121,13 +121,11 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     return table
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The block of the README."""
-    lines = [
-        "| " + " | ".join(english(key) for key in ("promise", "measured", "again", "says")) + " |",
-        "| --- | --- | --- | --- |",
-    ]
+def markdown(result: dict[str, Any], code: str = "en") -> str:
+    """The block of the README, in a language."""
+    head = [words()[key][code] for key in ("promise", "measured", "again", "says")]
+    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     for row in rows(result):
-        cells = (row["promise"]["en"], row["measured"]["en"], row["command"], row["verdict"]["en"])
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        cells = (row["promise"][code], row["measured"][code], row["command"], row["verdict"][code])
+        lines.append(" | ".join(cells))
+    return "\n".join(f"| {line} |" for line in lines)

@@ -207,7 +207,8 @@ def _ended(
 def _before(result: Comparison, step: int) -> list[str]:
     if step <= 1:
         return []
-    lines = ["", *wrap(f"Steps 1 to {step - 1} are equal" + (
+    before = f"Steps 1 to {step - 1} are" if step > 2 else "Step 1 is"
+    lines = ["", *wrap(f"{before} equal" + (
         f" but for rounding ({result.rounding[0].size:.1e} at first)." if result.rounding else
         " to the bit."
     ))]  # fmt: skip

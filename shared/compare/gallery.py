@@ -3,7 +3,8 @@ with and without, and looked at by the instrument that finds the first differenc
 
 python -m shared.compare.gallery        (make mistakes)
 
-Writes runs/mistakes/mistakes.json, and a page of what the instrument says of each.
+Writes runs/mistakes/mistakes.json, from which the compare page has its section about them and the
+README its table.
 """
 
 from __future__ import annotations

@@ -74,6 +74,8 @@ OPERATIONS = (
         change="LightningModule.training_step"),
     _op("optimizer.zero_grad", "train", "torch.optim:Optimizer.zero_grad",
         hook="LightningModule.optimizer_zero_grad"),
+    _op("finite_loss.step", "train", "shared.finite:FiniteLoss.step",
+        hook="LightningModule.on_before_backward"),
     _op("loss / n", "accumulate", "torch:Tensor.__truediv__", of="loss",
         change="Trainer(accumulate_grad_batches=...)"),
     _op("loss.backward", "train", "torch:Tensor.backward", hook="LightningModule.backward"),

@@ -77,7 +77,12 @@ def render(comparison: Comparison) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        slug=slug, highlight=_highlight, number=_number, source_html=_source_html, code=_code
+        slug=slug,
+        highlight=_highlight,
+        number=_number,
+        source_html=_source_html,
+        code=_code,
+        prose=_prose,
     )
     c = comparison
     return environment.get_template("page.html").render(
@@ -162,9 +167,21 @@ def _source_html(text: str) -> str:
     return sidebyside.highlight(text)[0]
 
 
-def _code(text: str) -> Markup:
+def _prose(text: str) -> Markup:
     """Text in which names of code stand between backquotes."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _code(html: str) -> str:
+    """A highlighted line whose indentation stands apart: in a narrow window it would else be the
+    first place to break, and leave a line with nothing on it."""
+    indented = re.match(r"((?:<span[^>]*>)*)( +)(?=[^ ])", html)
+    if indented is None:
+        return f"<code>{html}</code>"
+    spans, spaces = indented.groups()
+    rest = html[indented.end() :]
+    indent = f'<span class="indent">{spaces}</span>'
+    return f'<code style="--indent:{len(spaces)}">{indent}{spans}{rest}</code>'
 
 
 def _number(value: float) -> str:

@@ -15,7 +15,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from shared.compare.lines import LIGHTNING, RAW, ROOT, concerns, files, total
+from shared.compare.words import mistakes, words
 from shared.results import RUNS, SIDES, print_summary, write_atomically
 
 MEASURED = ROOT / "shared" / "compare" / "measured"
@@ -120,15 +123,19 @@ def measured() -> dict[str, str]:
     return blocks
 
 
-def from_bench(folder: Path = MEASURED) -> dict[str, str]:
-    """The blocks that follow from the files of a bench; none where there is no such file."""
+def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
+    """The blocks that follow from the files of a bench, in a language; none where there is no such
+    file."""
     from shared.compare import bench_tables, claims
 
     result = bench_tables.read(folder / "bench.json")
     if result is None:
         return {}
     peers = bench_tables.read(folder / "peers.json")
-    return {"bench": bench_tables.markdown(result, peers), "claims": claims.markdown(result)}
+    return {
+        "bench": bench_tables.markdown(result, peers, code),
+        "claims": claims.markdown(result, code),
+    }
 
 
 def keep_bench() -> None:
@@ -158,6 +165,24 @@ def mistake_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(table)
 
 
+def in_chinese(block: str) -> str:
+    """The same block with the words of its tables in Chinese; what has no translation stays."""
+    known = yaml.safe_load(Path(__file__).with_name("readme.yaml").read_text(encoding="utf-8"))
+    known |= {name: entry["zh"] for name, entry in mistakes().items()}
+    stop = words()["semicolon"]["zh"]
+
+    def cell(text: str) -> str:
+        parts = [known.get(part, part) for part in text.strip().split("; ")]
+        translated = re.sub(r"^(\d+) of (\d+)$", r"\1 / \2", stop.join(parts))
+        return text.replace(text.strip(), translated) if text.strip() else text
+
+    def row(line: str) -> str:
+        is_table = line.startswith("|")
+        return "|".join(map(cell, re.split(r"(?<!\\)\|", line))) if is_table else line
+
+    return "\n".join(map(row, block.split("\n")))
+
+
 def newest_summary(side: str) -> dict[str, Any] | None:
     paths = list((RUNS / side / "digits").glob("version_*/summary.json"))
     if not paths:
@@ -175,8 +200,10 @@ def closing_lines(summary: dict[str, Any]) -> str:
 def main() -> None:
     keep_bench()
     blocks = {**from_source(), **measured(), **from_bench()}
-    for path in READMES:
-        write_atomically(path, generate(path.read_text(encoding="utf-8"), blocks))
+    chinese = {name: in_chinese(content) for name, content in blocks.items()}
+    chinese |= from_bench(code="zh")
+    for path, content in zip(READMES, (blocks, chinese), strict=True):
+        write_atomically(path, generate(path.read_text(encoding="utf-8"), content))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -126,10 +126,3 @@ def anchors(path: Path) -> list[tuple[int, str]]:
         if number not in found and (tags := TAG.findall(text.partition("#")[2])):
             found[number] = tags[0]
     return sorted(found.items())
-
-
-def without_indent(lines: tuple[CodeLine, ...]) -> tuple[CodeLine, ...]:
-    """The same lines moved to the left as far as all of them can be."""
-    indents = [len(x.html) - len(x.html.lstrip(" ")) for x in lines if x.html.strip()]
-    shared = min(indents, default=0)
-    return tuple(replace(line, html=line.html[shared:]) for line in lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from shared.compare.page import Comparison, costs, file_totals, verdict
 from shared.compare.runs import CURVES, largest_difference, other_settings
 from shared.compare.where import Line, Row
@@ -17,12 +19,15 @@ def report(c: Comparison) -> str:
         lines.append("they differ in   " + " ".join(f"--{name}" for name in others))
     lines.append("")
     for key, ours, theirs in verdict(c):
-        if key == "versions":
-            continue
         name = {"weights_sha256": "weights", "best_weights_sha256": "best weights"}.get(
             key, english(key)
         )
-        if ours == theirs:
+        if key == "versions":
+            for text in dict.fromkeys((ours, theirs)):
+                lines += textwrap.wrap(
+                    text, WIDTH, initial_indent=f"{name:28}", subsequent_indent=" " * 28
+                )
+        elif ours == theirs:
             lines.append(f"{name:14}  {ours}" if len(ours) == 64 else f"{name:28}{ours}")
         elif len(ours) > 25:
             lines += [f"{name:14}  {ours}", f"{'':14}  {theirs}"]
@@ -30,7 +35,9 @@ def report(c: Comparison) -> str:
             lines.append(f"{name:28}{ours:26}{theirs}")
     for tag in CURVES:
         if found := largest_difference(c.raw, c.lightning, tag):
-            lines.append(f"{tag:28}differs by at most {found[0]:.3g} at {found[1]} points")
+            size, points = found
+            said = f"differs by at most {size:.3g}" if size else "equal"
+            lines.append(f"{tag:28}{said} at {points} points")
     lines += ["", *_costs(c), "", *_where(c.rows)]
     return "\n".join(lines)
 
@@ -53,7 +60,7 @@ def _where(rows: list[Row]) -> list[str]:
         if row.raw and row.lightning:
             counts = f"{row.raw_count}:{row.lightning_count}"
             theirs = max(row.lightning, key=lambda site: site.count)
-            name = row.operation.name[-26:]
+            name = _fitted(row.operation.name, 26)
             lines.append(
                 f"{name:26}{_short(row.raw[0].line, 18):>18} {counts:^7} {_short(theirs.line, 27)}"
             )
@@ -62,5 +69,8 @@ def _where(rows: list[Row]) -> list[str]:
 
 def _short(line: Line, width: int) -> str:
     """The end of `folder/file.py:12`, as much as fits."""
-    text = f"{line.file.split('/', 1)[1]}:{line.number}"
+    return _fitted(f"{line.file.split('/', 1)[1]}:{line.number}", width)
+
+
+def _fitted(text: str, width: int) -> str:
     return text if len(text) <= width else "…" + text[-(width - 1) :]
