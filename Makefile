@@ -16,7 +16,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),uv pip install --python $(PY),$(PY) -m pip install)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup raw lightning minimal compare diff mistakes tensorboard accuracy test lint readme lock audit clean distclean test-chaos test-long test-xla
+.PHONY: help setup raw lightning minimal compare diff mistakes bench bench-peers tensorboard accuracy test lint readme lock audit clean distclean test-chaos test-long test-xla
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,12 @@ accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
 mistakes: $(READY) ## Make the classic mistakes, and see each named by the instrument
 	$(PY) -m shared.compare.gallery $(ARGS)
 	@echo 'make compare shows it as a section of its page, and make readme as a table.'
+
+bench: $(READY) ## Measure how fast both sides are, in about ten minutes; ARGS=--quick in two
+	$(PY) -m shared.compare.bench $(ARGS)
+
+bench-peers: $(READY) ## Time scripts in a folder to 99 % on MNIST, against ours: PEERS=FOLDER
+	$(PY) -m shared.compare.peers $(if $(PEERS),'$(PEERS)',) $(ARGS)
 
 test: $(READY) ## Run the tests: the proof that both sides are the same run
 	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)

@@ -298,6 +298,8 @@ DESCRIPTIONS = {
     "accuracy": "Train both sides with five seeds, and compare.",
     "compare": "Train both sides, and write a page that compares them; or, with --raw RUN "
     "--lightning RUN and nothing else, compare two runs that are there.",
+    "limit": "Take the training steps on batches that lie ready, and nothing else.",
+    "ladder": "Train with one feature of the Trainer: the rung named before the flags.",
     "test": "Test a checkpoint of a run.",
     "predict": "Write predictions.csv for the test split, or classify pictures of your own.",
 }

@@ -26,9 +26,11 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from made_up import made_up_bench
 from torch.utils.tensorboard import SummaryWriter
 
 import shared.data
+from shared.compare import benched
 from shared.compare.page import make_comparison, render
 from shared.compare.trace import trace_both
 from shared.config import Config
@@ -210,12 +212,15 @@ def traces(once: Callable[..., Path]) -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def compared(once: Callable[..., Path], traces: list[dict[str, Any]]) -> Path:
     """A folder with a run of two epochs of each side, to be compared and not to be changed, and the
-    page about them, index.html."""
+    page about them and a made-up bench, index.html."""
 
     def make(folder: Path) -> None:
         _trained(folder, max_epochs=2, log_every_n_steps=5)
         comparison = make_comparison(*(folder / side for side in SIDES), traces=traces)
-        (folder / "index.html").write_text(render(comparison))
+        with pytest.MonkeyPatch.context() as patch:
+            shown = benched.show(made_up_bench(), quick=False)
+            patch.setattr(benched, "newest", lambda: shown)
+            (folder / "index.html").write_text(render(comparison))
 
     return once("compared", make)
 

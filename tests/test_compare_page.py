@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import made_up_bench
 from PIL import Image
 
 from shared import data
-from shared.compare import confident, page, sidebyside, terminal
+from shared.compare import bench_tables, claims, confident, page, sidebyside, terminal
 from shared.compare.lines import LIGHTNING, RAW, concerns
 from shared.compare.page import Comparison
+from shared.compare.words import LANGUAGES
 from shared.results import SIDES
 
 
@@ -65,6 +67,25 @@ def test_the_verdict_follows_the_fingerprints(comparison, html):
         other = changed(comparison, **{name: "0" * 64})
         assert not other.equal
         assert 'class="verdict different"' in page.render(other)
+
+
+def test_the_page_shows_the_bench_that_was_made_and_the_claims(text):
+    result = made_up_bench()
+    parts, rows = bench_tables.main_rows(result)
+    assert parts == ["digits", "mnist"]
+    for cell in (*rows[0][1:], *bench_tables.ladder_rows(result)[0][2:]):
+        assert cell in text
+    assert bench_tables.machine_line(result) in text
+    shown = re.sub(r"\s", "", text)  # names of code have marks around them
+    for row in claims.rows(result):
+        for words in (row["promise"], row["measured"], row["verdict"]):
+            for code in LANGUAGES:
+                assert re.sub(r"[\s`]", "", words[code]) in shown
+
+
+def test_without_a_bench_the_page_has_no_such_section(comparison):
+    html = page.render(comparison)
+    assert not any(f'id="{name}"' in html or f'#{name}"' in html for name in ("bench", "claims"))
 
 
 def test_the_page_asks_no_host_for_anything(html):

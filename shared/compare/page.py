@@ -9,7 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from shared.compare import confident, curves, sidebyside
+from markupsafe import Markup, escape
+
+from shared.compare import benched, claims, confident, curves, sidebyside
 from shared.compare.bookkeeping import kept
 from shared.compare.confident import Mistake
 from shared.compare.exhibits import exhibits
@@ -75,7 +77,12 @@ def render(comparison: Comparison) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        slug=slug, highlight=_highlight, number=_number, source_html=_source_html, code=_code
+        slug=slug,
+        highlight=_highlight,
+        number=_number,
+        source_html=_source_html,
+        code=_code,
+        prose=_prose,
     )
     c = comparison
     return environment.get_template("page.html").render(
@@ -100,6 +107,8 @@ def render(comparison: Comparison) -> str:
         files=files(),
         file_totals=file_totals(),
         exhibits=exhibits(),
+        bench=(bench := benched.newest()),
+        claims=claims.rows(bench["result"]) if bench else [],
         has_sanity=any(row.sanity for row in c.rows),
     )
 
@@ -156,6 +165,11 @@ def _highlight(line: Line) -> list[tuple[int, str]]:
 
 def _source_html(text: str) -> str:
     return sidebyside.highlight(text)[0]
+
+
+def _prose(text: str) -> Markup:
+    """Text in which names of code stand between backquotes."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _code(html: str) -> str:

@@ -1,7 +1,8 @@
 """The generated parts of both READMEs: python -m shared.compare.readme
 
 What follows from the source is always written anew. What was measured comes from the newest runs
-below runs/, and stays as it is where there are none.
+below runs/, and stays as it is where there are none. Of a bench, the whole file is kept beside this
+one in measured/, so that every number in the README can be worked out again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from shared.compare.lines import LIGHTNING, RAW, ROOT, concerns, files, total
 from shared.compare.words import mistakes, words
 from shared.results import RUNS, SIDES, print_summary, write_atomically
 
+MEASURED = ROOT / "shared" / "compare" / "measured"
 READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")
 
 # The tags, in the order in which a run comes to them.
@@ -54,11 +56,13 @@ def from_source() -> dict[str, str]:
     """The blocks that follow from the code alone."""
     rows = files()
     table = ["| file | raw_pytorch | lightning | |", "| --- | ---: | ---: | --- |"]
-    for name, raw, lightning, replaced_by in rows:
-        shown = "–" if lightning is None else lightning
-        table.append(
-            f"| `{name}` | {raw} | {shown} | {f'`{replaced_by}`' if replaced_by else ''} |"
-        )
+    for name, raw, lightning, _ in rows:
+        if lightning is not None:
+            table.append(f"| `{name}` | {raw} | {lightning} | |")
+    only_raw = [(name, raw) for name, raw, lightning, _ in rows if lightning is None]
+    names = ", ".join(f"`{name}`" for name, _ in only_raw)
+    lines = sum(raw for _, raw in only_raw)
+    table.append(f"| {names} | {lines} | – | an argument or a callback for each |")
     raw_total = sum(raw for _, raw, _, _ in rows[1:])
     lightning_total = sum(lightning or 0 for _, _, lightning, _ in rows[1:])
     table.append(f"| all but `minimal.py` | {raw_total} | {lightning_total} | |")
@@ -93,10 +97,9 @@ def measured() -> dict[str, str]:
     blocks = {}
     summaries = [newest_summary(side) for side in SIDES]
     if all(summaries):
-        text = "```text\n"
-        for side, summary in zip(("raw", "lightning"), summaries, strict=True):
-            text += f"$ make {side}\n{closing_lines(summary)}"
-        blocks["output"] = text + "```"
+        raw, lightning = map(closing_lines, summaries)
+        text = f"```text\n$ make raw\n{raw}$ make lightning | tail -n 3\n"
+        blocks["output"] = text + "".join(lightning.splitlines(keepends=True)[-3:]) + "```"
     table = [
         "| dataset | epochs | side | test accuracy, mean of five seeds | least | training |",
         "| --- | ---: | --- | ---: | ---: | ---: |",
@@ -121,6 +124,34 @@ def measured() -> dict[str, str]:
     if faults.found() and not faults.missing():
         blocks["faults"] = faults.table()
     return blocks
+
+
+def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
+    """The blocks that follow from the files of a bench, in a language; none where there is no such
+    file."""
+    from shared.compare import bench_tables, claims
+
+    result = bench_tables.read(folder / "bench.json")
+    if result is None:
+        return {}
+    peers = bench_tables.read(folder / "peers.json")
+    return {
+        "bench": bench_tables.markdown(result, peers, code),
+        "claims": claims.markdown(result, code),
+    }
+
+
+def keep_bench() -> None:
+    """Take over the newest files of a bench, if it was a whole one with MNIST."""
+    from shared.compare import bench_tables
+
+    for name in ("bench", "peers"):
+        found = bench_tables.read(RUNS / "bench" / f"{name}.json")
+        if found is None or (name == "bench" and not found["settings"]["data_dir"]):
+            continue
+        MEASURED.mkdir(exist_ok=True)
+        text = (RUNS / "bench" / f"{name}.json").read_text(encoding="utf-8")
+        write_atomically(MEASURED / f"{name}.json", text)
 
 
 def mistake_table(rows: list[dict[str, Any]]) -> str:
@@ -172,8 +203,10 @@ def closing_lines(summary: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    blocks = {**from_source(), **measured()}
+    keep_bench()
+    blocks = {**from_source(), **measured(), **from_bench()}
     chinese = {name: in_chinese(content) for name, content in blocks.items()}
+    chinese |= from_bench(code="zh")
     for path, content in zip(READMES, (blocks, chinese), strict=True):
         write_atomically(path, generate(path.read_text(encoding="utf-8"), content))
     if "faults" in blocks:
