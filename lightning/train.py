@@ -55,7 +55,7 @@ def fit(config: Config) -> dict[str, Any]:
         # [early-stop] Its counter is saved in the checkpoint, too.
         callbacks.append(EarlyStopping("val/loss", patience=patience))
     options["callbacks"] += callbacks
-    options["plugins"] = [atomic_checkpoints(options["accelerator"])]
+    options["plugins"].append(atomic_checkpoints(options["accelerator"]))
     # [log] The graph of the model is drawn from its example_input_array.
     logger = TensorBoardLogger(
         run_dir, name="", version="", log_graph=True, default_hp_metric=False
@@ -233,6 +233,7 @@ def trainer_options(config: Config) -> dict[str, Any]:
         # [seed] Bit for bit the same on CUDA too, where the fastest algorithms are not.
         "deterministic": True,
         "callbacks": [ProgressBar()] if show else [],
+        "plugins": [],
         "enable_progress_bar": show,
         "enable_model_summary": False,
     }

@@ -76,8 +76,8 @@ LOG_F1 = (
 HIDDEN_HEAD: Edits = {
     "module.py": [
         (
-            "self.net = ConvNet(dropout)",
-            "self.net = ConvNet(dropout)\n        self.layers = [self.net.pop(-1)]",
+            "self.net = ConvNet(dropout, width)",
+            "self.net = ConvNet(dropout, width)\n        self.layers = [self.net.pop(-1)]",
         ),
         ("return self.net(images)", "return self.layers[0](self.net(images))"),
     ]
