@@ -74,7 +74,7 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
     """
     digits = IMAGES["digits"]
     runs = [
-        *alternating(SIDES, 2 if quick else 5, "digits", "", (), digits, epochs=12, whole=True),
+        *alternating(SIDES, 2 if quick else 4, "digits", "", (), digits, epochs=12, whole=True),
     ]
     if mnist is not None and not quick:
         flags = ("--dataset", "mnist", "--data_dir", str(mnist))
@@ -85,7 +85,7 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
         wide = (*flags, "--width", str(width)) if width != 16 else flags
         steps = 120 if quick else {16: 260, 32: 160, 48: 110}[width]
         runs += alternating(
-            (*SIDES, "limit"), 2 if quick else 5, "limit", str(width), wide, images, steps=steps
+            (*SIDES, "limit"), 2 if quick else 3, "limit", str(width), wide, images, steps=steps
         )
     runs += alternating(RUNGS, 1 if quick else 3, "ladder", "", (), digits, 8, epochs=3)
     if quick:
