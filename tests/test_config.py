@@ -99,7 +99,7 @@ def test_every_flag_has_a_rule_and_wrong_values_in_these_tables() -> None:
     assert set(WRONG) == set(NAMES)
 
 
-@pytest.mark.fault("any text for any flag", kind="flags")
+@pytest.mark.fault("any text for any flag", kind="input")
 @pytest.mark.parametrize(("flag", "value"), [(f, v) for f, values in WRONG.items() for v in values])
 def test_a_wrong_value_is_answered_in_one_line_with_the_flag_and_what_is_right(
     flag: str, value: str
@@ -123,7 +123,7 @@ def test_a_long_value_is_not_repeated_in_full() -> None:
     assert len(refused(["--dataset", "x" * 4000])) < 200
 
 
-@pytest.mark.fault("any text for any flag", kind="flags")
+@pytest.mark.fault("any text for any flag", kind="input")
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -152,7 +152,7 @@ def test_images_without_a_file_are_answered_in_one_line() -> None:
     assert "did you mean --images?" in refused(["--image", "a.png"], images=True)
 
 
-@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@pytest.mark.fault("a wrong or hostile YAML file", kind="input")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -224,7 +224,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@pytest.mark.fault("a wrong or hostile YAML file", kind="input")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_yaml_file_is_answered_in_one_short_line(name: str, fault: Any) -> None:
     content, problem = HOSTILE[name]
@@ -235,14 +235,14 @@ def test_a_hostile_yaml_file_is_answered_in_one_short_line(name: str, fault: Any
     fault.sees(line)
 
 
-@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@pytest.mark.fault("a wrong or hostile YAML file", kind="input")
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-32"])
 def test_a_yaml_file_in_another_encoding_is_not_read(encoding: str) -> None:
     Path("run.yaml").write_bytes("data_dir: über".encode(encoding))
     assert refused(["--config", "run.yaml"]) == "error: --config: run.yaml: not a text file"
 
 
-@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@pytest.mark.fault("a wrong or hostile YAML file", kind="input")
 @pytest.mark.parametrize("kind", ["pipe", "zero", "random", "dash"])
 def test_what_never_ends_is_not_read_as_yaml(kind: str, fault: Any) -> None:
     os.mkfifo("pipe")
@@ -253,7 +253,7 @@ def test_what_never_ends_is_not_read_as_yaml(kind: str, fault: Any) -> None:
     fault.sees(line)
 
 
-@pytest.mark.fault("any text for any flag", kind="flags")
+@pytest.mark.fault("any text for any flag", kind="input")
 @pytest.mark.parametrize("flag", ["seed", "lr", "data_dir", "run_dir", "progress_bar", "config"])
 @pytest.mark.parametrize(
     "text",
@@ -279,7 +279,7 @@ lines = st.lists(
 ).map(lambda pairs: "\n".join(f"{key}: {value}" for key, value in pairs))
 
 
-@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@pytest.mark.fault("a wrong or hostile YAML file", kind="input")
 @settings(deadline=None, max_examples=150)
 @given(lines.map(str.encode) | st.binary(max_size=60))
 def test_any_yaml_file_gives_a_configuration_or_one_line(content: bytes) -> None:
@@ -302,7 +302,7 @@ def test_of_two_yaml_files_the_wrong_one_is_named(tmp_path: Path) -> None:
         assert refused(flags).startswith("error: --config: wrong.yaml: seed: ")
 
 
-@pytest.mark.fault("a wrong or hostile YAML file", kind="flags")
+@pytest.mark.fault("a wrong or hostile YAML file", kind="input")
 def test_a_yaml_file_runs_no_code(tmp_path: Path) -> None:
     Path("code.yaml").write_text(f"seed: !!python/object/apply:os.mkdir ['{tmp_path}/made']")
     assert "code.yaml: not YAML" in refused(["--config", "code.yaml"])
@@ -419,7 +419,7 @@ words = (
 )
 
 
-@pytest.mark.fault("any text for any flag", kind="flags")
+@pytest.mark.fault("any text for any flag", kind="input")
 @settings(deadline=None, max_examples=200)
 @given(flag=st.sampled_from([*NAMES, "config", "images"]), value=words, joined=st.booleans())
 def test_any_text_for_any_flag_gives_a_configuration_or_one_line(
@@ -438,7 +438,7 @@ def test_any_text_for_any_flag_gives_a_configuration_or_one_line(
         assert Config(**dataclasses.asdict(config)) == config
 
 
-@pytest.mark.fault("any text for any flag", kind="flags")
+@pytest.mark.fault("any text for any flag", kind="input")
 @settings(deadline=None, max_examples=100)
 @given(st.lists(words | st.sampled_from([f"--{name}" for name in NAMES]), max_size=6))
 def test_any_command_line_gives_a_configuration_or_one_line(argv: list[str]) -> None:

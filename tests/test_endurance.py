@@ -35,14 +35,14 @@ def endures(side: str, epochs: int, tmp_path: Path) -> None:
     assert len(list((tmp_path / "run").glob("events*"))) <= 3
 
 
-@pytest.mark.fault("a run of very many epochs")
+@pytest.mark.fault("a run of very many epochs", kind="failures")
 def test_memory_open_files_and_points_stay_flat(side, tmp_path, fault):
     endures(side, 100, tmp_path)
     fault.sees("no more memory or open files at the end than at the start")
 
 
 @pytest.mark.chaos
-@pytest.mark.fault("a run of very many epochs")
+@pytest.mark.fault("a run of very many epochs", kind="failures")
 def test_they_stay_flat_over_10000_epochs(side, tmp_path):
     endures(side, 10_000, tmp_path)
 
@@ -73,7 +73,7 @@ def operations() -> Callable[..., list[str]]:
     return operations
 
 
-@pytest.mark.fault("a thousand runs in one folder")
+@pytest.mark.fault("a thousand runs in one folder", kind="failures")
 @pytest.mark.usefixtures("quarter_of_the_digits")
 def test_a_run_beside_a_thousand_others_asks_no_more_of_the_disk(
     side, operations, fit, monkeypatch, fault

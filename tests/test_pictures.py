@@ -258,7 +258,7 @@ BAD: Mapping[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.fault("a picture that cannot be used", kind="pictures")
+@pytest.mark.fault("a picture that cannot be used", kind="input")
 @pytest.mark.parametrize("bad", BAD)
 def test_a_picture_that_cannot_be_used_is_answered_in_one_line(
     bad: str,
@@ -278,7 +278,7 @@ def test_a_picture_that_cannot_be_used_is_answered_in_one_line(
     fault.sees(done.err)
 
 
-@pytest.mark.fault("a picture that cannot be used", kind="pictures")
+@pytest.mark.fault("a picture that cannot be used", kind="input")
 def test_good_pictures_are_answered_although_others_are_bad(
     side: str,
     one_epoch: dict[str, Run],

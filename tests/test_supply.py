@@ -124,7 +124,7 @@ def database(
 HOLE = {"vulns": [{"id": "GHSA-1", "modified": "2026-01-01"}]}
 
 
-@pytest.mark.fault("a version with a known vulnerability", kind="supply")
+@pytest.mark.fault("a version with a known vulnerability", kind="pages and packages")
 def test_a_known_vulnerability_fails_the_audit_and_is_named(
     audit: ModuleType, database: Callable, capsys: pytest.CaptureFixture[str], fault: Any
 ) -> None:
@@ -192,7 +192,7 @@ STRANGE = {
 }
 
 
-@pytest.mark.fault("code that runs what it is given", kind="supply")
+@pytest.mark.fault("code that runs what it is given", kind="pages and packages")
 @pytest.mark.parametrize("folder", ["shared", "raw_pytorch", "lightning", "tests", ".ci"])
 def test_the_linter_refuses_what_runs_strange_code(folder: str, fault: Any) -> None:
     done = subprocess.run(
@@ -264,7 +264,7 @@ EVIL = (
 )
 
 
-@pytest.mark.fault("a hostile name on a page", kind="page")
+@pytest.mark.fault("a hostile name on a page", kind="pages and packages")
 def test_a_name_is_shown_on_the_page_as_text(
     compared: Path, traces: list[dict[str, Any]], fault: Any
 ) -> None:
@@ -304,7 +304,7 @@ def listening(port: int) -> set[str]:
     return found
 
 
-@pytest.mark.fault("a server that others could reach", kind="page")
+@pytest.mark.fault("a server that others could reach", kind="pages and packages")
 def test_tensorboard_listens_to_this_machine_only(fault: Any) -> None:
     if not Path("/proc/net/tcp").exists():
         pytest.skip("only Linux tells who listens without another program")

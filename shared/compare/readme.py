@@ -92,6 +92,9 @@ def concern_table() -> str:
     return "\n".join(table)
 
 
+SEEDS = "mean of five seeds (least)"
+
+
 def measured() -> dict[str, str]:
     """The blocks that come from runs, as far as there are any."""
     blocks = {}
@@ -100,23 +103,20 @@ def measured() -> dict[str, str]:
         raw, lightning = map(closing_lines, summaries)
         text = f"```text\n$ make raw\n{raw}$ make lightning | tail -n 3\n"
         blocks["output"] = text + "".join(lightning.splitlines(keepends=True)[-3:]) + "```"
-    table = [
-        "| dataset | epochs | side | test accuracy, mean of five seeds | least | training |",
-        "| --- | ---: | --- | ---: | ---: | ---: |",
-    ]
+    columns = [f"{what}, {side}" for side in SIDES for what in (SEEDS, "training")]
+    table = [f"| dataset | epochs | {' | '.join(columns)} |", "| --- " + "| ---: " * 5 + "|"]
     paths = [RUNS / "accuracy" / f"{name}.json" for name in ("digits", "mnist")]
     if all(path.is_file() for path in paths):
         for path in paths:
             result = json.loads(path.read_text())
+            row = [result["dataset"], str(result["epochs"])]
             for side in SIDES:
                 runs = [run for run in result["runs"] if run["implementation"] == side]
                 accuracies = [run["test_accuracy"] for run in runs]
-                mean, least = statistics.mean(accuracies), min(accuracies)
                 seconds = statistics.median(run["fit_seconds"] for run in runs)
-                table.append(
-                    f"| {result['dataset']} | {result['epochs']} | {side} "
-                    f"| {mean:.2%} | {least:.2%} | {seconds:.1f} s |"
-                )
+                row.append(f"{statistics.mean(accuracies):.2%} ({min(accuracies):.2%})")
+                row.append(f"{seconds:.1f} s")
+            table.append(f"| {' | '.join(row)} |")
         blocks["accuracy"] = "\n".join(table)
     path = RUNS / "mistakes" / "mistakes.json"
     if path.is_file():
