@@ -83,8 +83,8 @@ def fit(config: Config) -> dict[str, Any]:
         validated = trainer.validate(module, data, verbose=False)[0]
         trainer.loggers = [logger]
 
+    logger._log_graph = False  # or it would be drawn once more
     # [test] The weights of the best epoch, not those of the last.
-    logger._log_graph = False  # which would be drawn once more
     best_path = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"
     tested = trainer.test(module, data, ckpt_path=best_path, weights_only=True, verbose=False)[0]
     if not config.fast_dev_run:
@@ -190,7 +190,8 @@ def trainer_options(config: Config) -> dict[str, Any]:
                 super().on_train_batch_end(trainer, module, outputs, *batch)
 
         def get_metrics(self, trainer: Any, module: Any) -> dict[str, Any]:
-            metrics = {"loss": self.loss, "val_acc": trainer.callback_metrics.get("val/accuracy")}
+            accuracy = trainer.progress_bar_metrics.get("val/accuracy")
+            metrics = {"loss": self.loss, "val_acc": accuracy}
             return {name: f"{value:.3f}" for name, value in metrics.items() if value is not None}
 
     kinds = {"cuda": CUDAAccelerator, "mps": MPSAccelerator, "tpu": XLAAccelerator}

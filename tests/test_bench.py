@@ -172,6 +172,23 @@ def test_runs_of_other_code_are_never_mixed(command, timed, monkeypatch):
     assert len(timed) == 8
 
 
+def test_a_part_that_is_measured_anew_goes_into_the_whole_bench(command, timed, result):
+    bench.FOLDER.mkdir(parents=True)
+    whole = {**result, "machine": bench.describe_machine()}
+    whole["settings"] = {"data_dir": False, "threads": 1, "accelerator": "cpu"}
+    bench.FULL.write_text(bench.dumps(whole))
+    outcome = command("shared.compare.bench", "--only", "digits", "--data_dir", "nowhere")
+    assert outcome.status == 0, outcome.err
+    made = json.loads(bench.FULL.read_text())["runs"]
+    old = [row for row in whole["runs"] if row["part"] != "digits"]
+    assert [row for row in made if row["part"] != "digits"] == old
+    assert {row["step_us"] for row in made if row["part"] == "digits"} == {1000.0, 1400.0}
+    whole["machine"] = {"cpu": "another"}
+    bench.FULL.write_text(bench.dumps(whole))
+    command("shared.compare.bench", "--only", "digits", "--data_dir", "nowhere")
+    assert json.loads(bench.FULL.read_text())["runs"] == whole["runs"]
+
+
 def test_a_wrong_part_is_one_line(command, one_line):
     wrong = command("shared.compare.bench", "--only", "speed")
     assert wrong.status == 2

@@ -1,8 +1,9 @@
 """How fast both sides are, and what Lightning costs: python -m shared.compare.bench (make bench)
 
-Both sides, the limit and the ladder of features run in turn, each in a process of its own, several
-times. Every result is written to runs/bench at once; a bench that was interrupted is taken up by
-the next one, if neither the code nor the machine has changed.
+Both sides and the limit run in turn, each in a process of its own, several times; the ladder of
+features is climbed within one. Every result is written to runs/bench at once; a bench that was
+interrupted is taken up by the next one, if neither the code nor the machine has changed. `--only`
+measures one part anew, and puts it into the whole bench that this machine has made before.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from shared.compare.lines import ROOT
 from shared.compare.machine import describe_machine
 from shared.compare.plan import Task, make_noise, plan
-from shared.compare.timing import Times, epoch_seconds, step_seconds, time_program
+from shared.compare.timing import Times, epoch_seconds, step_seconds, time_ladder, time_program
 from shared.config import Config, Interrupted, RunError, UsageError, fail, run
 from shared.results import RUNS, write_atomically
 
@@ -70,8 +71,26 @@ def bench(args: argparse.Namespace) -> None:
             ) from None
     path = QUICK if args.quick or args.only else FULL
     os.replace(UNFINISHED, path)
+    if args.only is not None and not args.quick:
+        result, path = put_into_whole(result, args.only)
     bench_figures.draw_all(result, FOLDER)
     print(f"\n{bench_tables.terminal(result)}\n\nwritten {path}, and the figures beside it")
+
+
+def put_into_whole(result: dict[str, Any], part: str) -> tuple[dict[str, Any], Path]:
+    """The whole bench with the part that was measured anew, if there is one of this machine and
+    with these settings; else the part alone. And the file."""
+    whole = json.loads(FULL.read_text()) if FULL.is_file() else {}
+    of_one_kind = ("data_dir", "threads", "accelerator")
+    if whole.get("machine") != result["machine"] or any(
+        whole["settings"][name] != result["settings"][name] for name in of_one_kind
+    ):
+        return result, QUICK
+    others = [row for row in whole["runs"] if row["part"] != part]
+    whole["runs"] = [*others, *result["runs"]]
+    whole["planned"] = len(whole["runs"])
+    write_atomically(FULL, dumps(whole))
+    return whole, FULL
 
 
 def find_mnist(data_dir: str) -> Path | None:
@@ -114,13 +133,23 @@ def measure(
     common = ["--accelerator", args.accelerator, "--threads", str(args.threads)]
     done = {(r["part"], r["point"], r["who"], r["repeat"]) for r in result["runs"]}
     todo = [(t, n) for t, n in runs if (t.part, t.point, t.who, n) not in done]
-    started = time.perf_counter()
+    started, rungs = time.perf_counter(), {}
     for index, (task, repeat) in enumerate(todo):
         for noise in (Path(flag) for flag in task.flags if flag.startswith(f"{folder}/noise/")):
             if not noise.exists():
                 make_noise(noise, int(noise.name))
-        run_dir = folder / f"{len(done)}-{index}"
-        times = time_program([*task.program(run_dir), *common], task.limit)
+        if task.part == "ladder":
+            if not rungs:
+                rounds = 1 + max(n for t, n in runs if t.part == "ladder")
+                print(f"the ladder, {rounds} rounds in one process ...", flush=True)
+                epochs = ["--max_epochs", str(task.epochs + 1)]
+                flags = [*task.flags, "--batch_size", str(task.batch_size), *epochs, *common]
+                rungs = time_ladder(rounds, flags)
+            whole = rungs[task.who][repeat]
+            times = Times(whole.steps[: task.limit], whole.ended, whole.memory)
+        else:
+            run_dir = folder / f"{len(done)}-{index}"
+            times = time_program([*task.program(run_dir), *common], task.limit)
         result["runs"].append({**reduce(task, times), "repeat": repeat})
         write_atomically(UNFINISHED, dumps(result))
         left = (time.perf_counter() - started) / (index + 1) * (len(todo) - index - 1)

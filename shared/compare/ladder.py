@@ -1,21 +1,27 @@
 """What each feature of a Trainer costs: one rung of a ladder, over the net and the batches of
 `limit.py`.
 
-python -m shared.compare.ladder tensorboard --max_epochs 8
+python -m shared.compare.ladder TIMES ROUNDS --width 1 --max_epochs 3
 
-Takes a rung and the flags of train. Each rung is a program of its own: importing pytorch_lightning
-slows down a hand-written loop in the same process, too.
+All rungs are climbed in one process, in turn and many times: what a feature adds is a tenth of what
+a machine that others share is slower or faster by a minute later. The network is as small as can
+be, since the features cost the same around any.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import tempfile
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from shared.compare import limit
-from shared.config import Config, UsageError, fail, parse_args, run
+from shared.config import Config, parse_args, run
+from shared.results import write_atomically
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Rung:
 
 
 RUNGS = {
-    "loop": None,  # a hand-written loop, in which Lightning is not even imported
+    "loop": None,  # written by hand
     "trainer": Rung(base="loop"),
     "manual": Rung(manual=True),
     "nvml": Rung(keep_nvml=False),
@@ -67,11 +73,22 @@ class Batches:
         return len(self.batches)
 
 
-def fit(name: str, config: Config) -> None:
+def fit(name: str, config: Config, batches: list[Any]) -> None:
+    """Train on one rung."""
     rung = RUNGS[name]
+    # Set by importing pytorch_lightning: without a GPU, every optimizer step then looks for its
+    # driver, that of a hand-written loop in the same process, too.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    if rung is None or not rung.keep_nvml:
+        del os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"]
     if rung is None:
-        limit.fit(config)
+        limit.fit(config, batches)
         return
+    with tempfile.TemporaryDirectory() as folder:
+        climb_on(rung, config, Batches(batches), folder)
+
+
+def climb_on(rung: Rung, config: Config, batches: Batches, folder: str) -> None:
     import pytorch_lightning as pl
     import torch
     from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
@@ -79,19 +96,15 @@ def fit(name: str, config: Config) -> None:
 
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    if not rung.keep_nvml:
-        # Set by the import: without a GPU, every optimizer step then looks for its driver.
-        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    batches = Batches(limit.resident_batches(config, limit.device_name(config)))
     callbacks: list[Any] = []
     if rung.bar:
         callbacks.append(TQDMProgressBar(refresh_rate=rung.bar))
     if rung.checkpoints:
-        callbacks.append(ModelCheckpoint(dirpath=config.run_dir))
+        callbacks.append(ModelCheckpoint(dirpath=folder))
     trainer = pl.Trainer(
         accelerator=limit.device_name(config),
         max_epochs=config.max_epochs,
-        logger=TensorBoardLogger(config.run_dir) if rung.tensorboard else False,
+        logger=TensorBoardLogger(folder) if rung.tensorboard else False,
         callbacks=callbacks,
         enable_progress_bar=bool(rung.bar),
         enable_checkpointing=rung.checkpoints,
@@ -133,14 +146,33 @@ def make_module(rung: Rung, config: Config, total_steps: int) -> Any:
     return Module()
 
 
+def climb(rounds: int, config: Config) -> dict[str, list[list[float]]]:
+    """Train on every rung in turn, every second round from the top down, so that what slows the
+    machine for a moment meets them alike.
+
+    Returns:
+        For each rung and round, the end of each optimizer step, in seconds.
+    """
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    batches = limit.resident_batches(config, limit.device_name(config))
+    ends: list[float] = []
+    register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter()))
+    found: dict[str, list[list[float]]] = {name: [] for name in RUNGS}
+    fit("tuned", config, batches)  # memory is taken, and code is loaded, for the first time
+    for number in range(rounds):
+        for name in list(RUNGS)[:: 1 if number % 2 == 0 else -1]:
+            ends.clear()
+            fit(name, config, batches)
+            found[name].append(list(ends))
+    return found
+
+
 def main() -> None:
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
-    if name not in RUNGS:
-        fail(f"{name or 'nothing'}: no such rung; give one of {', '.join(RUNGS)}", 2)
-    config, _ = parse_args("shared.compare.ladder", sys.argv[2:])
-    if config.run_dir is None:
-        fail(str(UsageError("--run_dir: give a folder for what the rung writes")), 2)
-    run(lambda: fit(name, config))
+    """Arguments: a file for the times, how many rounds, and the flags of train."""
+    path, rounds, *flags = sys.argv[1:]
+    config, _ = parse_args("shared.compare.ladder", flags)
+    run(lambda: write_atomically(Path(path), json.dumps(climb(int(rounds), config))))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ def device_name(config: Config) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def fit(config: Config) -> None:
+def fit(config: Config, batches: list[Any] | None = None) -> None:
+    """Train on batches, or on those of the dataset."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -48,7 +49,7 @@ def fit(config: Config) -> None:
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     device = torch.device(device_name(config))
-    batches = resident_batches(config, device)
+    batches = batches or resident_batches(config, device)
     net = ConvNet(config.dropout, config.width).to(device)
     if config.compile:
         compile_network(net, device)

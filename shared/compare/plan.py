@@ -52,10 +52,7 @@ class Task:
 
     def program(self, run_dir: Path) -> list[str]:
         """The command line, but for the interpreter."""
-        if self.part == "ladder":
-            module = ["shared.compare.ladder", self.who]
-        else:
-            module = ["shared.compare.limit" if self.who == "limit" else f"{self.who}.train"]
+        module = ["shared.compare.limit" if self.who == "limit" else f"{self.who}.train"]
         # One more where it is stopped in the epoch after: to time an epoch takes the next one.
         epochs = self.epochs + (not self.whole)
         return [
@@ -87,7 +84,7 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
         runs += alternating(
             (*SIDES, "limit"), 2 if quick else 3, "limit", str(width), wide, images, steps=steps
         )
-    runs += alternating(RUNGS, 1 if quick else 3, "ladder", "", (), digits, 8, epochs=3)
+    runs += alternating(RUNGS, 3 if quick else 15, "ladder", "", ("--width", "1"), digits, 16)
     if quick:
         return runs
     for images, epochs in ((160, 10), (640, 5), (2560, 3)):

@@ -76,6 +76,25 @@ def time_program(program: Sequence[str], limit: int = 0) -> Times:
     return Times([step - started for step in times["steps"]], times["ended"] - started, memory)
 
 
+def time_ladder(rounds: int, flags: Sequence[str]) -> dict[str, list[Times]]:
+    """Climb the ladder, in one process: for each rung, the times of each round.
+
+    Raises:
+        RunError: it failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "times.json"
+        command = [sys.executable, "-m", "shared.compare.ladder", str(path), str(rounds), *flags]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        done = subprocess.run(command, **quiet, stderr=subprocess.PIPE, env=environment, text=True)
+        if done.returncode:
+            last = (done.stderr.strip() or "nothing").splitlines()[-1]
+            raise RunError(f"the ladder ended with status {done.returncode}: {last[:200]}")
+        found = json.loads(path.read_text())
+    return {name: [Times(steps, steps[-1], 0) for steps in runs] for name, runs in found.items()}
+
+
 def step_seconds(steps: Sequence[float], steps_per_epoch: int) -> float:
     """The time of one optimizer step within an epoch: the median over blocks of steps.
 
