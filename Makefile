@@ -63,8 +63,11 @@ bench: $(READY) ## Measure how fast both sides are, in about ten minutes; ARGS=-
 bench-peers: $(READY) ## Time scripts in a folder to 99 % on MNIST, against ours: PEERS=FOLDER
 	$(PY) -m shared.compare.peers $(if $(PEERS),'$(PEERS)',) $(ARGS)
 
+# One more than there are cores: some tests wait, for other processes or for a signal.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))' 2>/dev/null)
+
 test: $(READY) ## Run the tests: the proof that both sides are the same run
-	$(PY) -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-long: $(READY) ## Run the tests that take minutes each
 	$(PY) -m pytest -m long $(ARGS)

@@ -182,7 +182,7 @@ def test_a_part_that_is_measured_anew_goes_into_the_whole_bench(command, timed, 
     made = json.loads(bench.FULL.read_text())["runs"]
     old = [row for row in whole["runs"] if row["part"] != "digits"]
     assert [row for row in made if row["part"] != "digits"] == old
-    assert {row["step_us"] for row in made if row["part"] == "digits"} == {1000.0, 1400.0}
+    assert {row["step_us"] for row in made if row["part"] == "digits"} == {1000.0}
     whole["machine"] = {"cpu": "another"}
     bench.FULL.write_text(bench.dumps(whole))
     command("shared.compare.bench", "--only", "digits", "--data_dir", "nowhere")
@@ -213,7 +213,7 @@ def test_the_overhead_of_an_epoch_is_a_line_over_its_steps(result):
 def test_a_rung_adds_what_it_takes_longer_than_the_one_below(result):
     rows = {name: added for name, _, _, added in bench_tables.ladder(result)}
     assert rows["loop"] is None
-    assert rows["trainer"].median == pytest.approx(404, abs=1)
+    assert rows["trainer"].median == pytest.approx(428, abs=1)  # 400 µs, and a percent each round
     assert rows["log"].median == 0
 
 

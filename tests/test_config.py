@@ -280,7 +280,7 @@ lines = st.lists(
 
 
 @pytest.mark.fault("a wrong or hostile YAML file", kind="input")
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(lines.map(str.encode) | st.binary(max_size=60))
 def test_any_yaml_file_gives_a_configuration_or_one_line(content: bytes) -> None:
     Path("run.yaml").write_bytes(content)
@@ -393,7 +393,7 @@ def configs(draw: st.DrawFn) -> Config:
     return Config(**values)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(configs())
 @example(Config(data_dir="~/x", run_dir="~x", ckpt_path="nULL"))
 @example(Config(data_dir="None", run_dir="None", ckpt_path="{}"))
@@ -420,7 +420,7 @@ words = (
 
 
 @pytest.mark.fault("any text for any flag", kind="input")
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(flag=st.sampled_from([*NAMES, "config", "images"]), value=words, joined=st.booleans())
 def test_any_text_for_any_flag_gives_a_configuration_or_one_line(
     flag: str, value: str, joined: bool
@@ -439,7 +439,7 @@ def test_any_text_for_any_flag_gives_a_configuration_or_one_line(
 
 
 @pytest.mark.fault("any text for any flag", kind="input")
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(words | st.sampled_from([f"--{name}" for name in NAMES]), max_size=6))
 def test_any_command_line_gives_a_configuration_or_one_line(argv: list[str]) -> None:
     assume(not any(arg.startswith(("--help", "-h", "--print")) for arg in argv))

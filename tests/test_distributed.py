@@ -349,6 +349,7 @@ def test_a_process_that_fails_ends_the_others_and_says_why(side, start, tmp_path
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.long
 @pytest.mark.fault("a loss that is NaN or infinite", kind="failures")
 @pytest.mark.parametrize("side", SIDES)
 def test_a_loss_that_is_no_number_in_one_process_ends_all_of_them(side, start, tmp_path):
