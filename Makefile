@@ -67,7 +67,7 @@ bench-peers: $(READY) ## Time scripts in a folder to 99 % on MNIST, against ours
 WORKERS := $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))' 2>/dev/null)
 
 test: $(READY) ## Run the tests: the proof that both sides are the same run
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: $(READY) ## Run the tests that take minutes each
 	$(PY) -m pytest -m long $(ARGS)

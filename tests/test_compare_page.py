@@ -247,6 +247,7 @@ def test_the_same_recipe_with_other_weights_fails_and_leaves_the_page(
     assert Path("runs/compare/digits/index.html").is_file()
 
 
+@pytest.mark.long
 def test_it_trains_both_sides_with_the_flags_it_is_given(command, monkeypatch, traces):
     monkeypatch.setattr(page, "trace_both", lambda: traces)
     monkeypatch.setenv("PYTHONPATH", str(RAW.parent))
