@@ -440,6 +440,7 @@ def run(command: Callable[[], Any]) -> Any:
     """
     if ranks.rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the first process speaks for all
+    sys.excepthook = _excepthook
     try:
         return command()
     except UsageError as error:
@@ -463,6 +464,14 @@ def run(command: Callable[[], Any]) -> Any:
         if "Connection closed by peer" in first_line or "Connection reset by peer" in first_line:
             fail("another process of this run has ended; what it said is the cause", 1)
         fail(f"{type(error).__name__}: {first_line} (DEBUG=1 shows where)", 1)
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Say nothing of a connection to a worker that was killed: multiprocessing's own thread comes
+    here when it breaks off, and what follows from that is said above."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main or not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 # What takes memory, as far as a flag says how much.
