@@ -8,7 +8,6 @@ import difflib
 import errno
 import itertools
 import math
-import multiprocessing
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, NoReturn
@@ -240,7 +240,7 @@ def parse_args(
     """
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _leave)
+            signal.signal(number, partial(_leave, os.getpid()))
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -285,10 +285,10 @@ def parse_args(
         fail(_explain(str(error), flags), 2)
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
+def _leave(process: int, number: int, frame: FrameType | None) -> NoReturn:
     """End at once, while there is nothing to save: libraries take seconds to load."""
-    signal.signal(number, signal.SIG_IGN)  # the terminal sends it to forked processes, too
-    if multiprocessing.parent_process() is not None:
+    signal.signal(number, signal.SIG_IGN)
+    if os.getpid() != process:  # a worker, which the terminal sends it to, too
         raise SystemExit(130)
     fail(f"interrupted by {signal.Signals(number).name}", 130)
 
