@@ -73,7 +73,7 @@ test-long: $(READY) ## Run the tests that take minutes each
 	$(PY) -m pytest -m long $(ARGS)
 
 test-chaos: $(READY) ## Break a hundred runs on purpose, and see that nothing is lost
-	$(PY) -m pytest -vv -m chaos --faults runs/faults/chaos.json $(ARGS)
+	$(PY) -m pytest -vv -m chaos --faults=runs/faults/chaos.json $(ARGS)
 
 test-xla: .venv-xla/.ready ## Test the path of a TPU, on XLA's CPU device, in .venv-xla
 	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/test_xla.py $(ARGS)
