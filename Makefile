@@ -69,7 +69,7 @@ WORKERS := $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) +
 test: $(READY) ## Run the tests: the proof that both sides are the same run
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-long: $(READY) ## Run the tests that take minutes each
+test-long: $(READY) ## Run the tests that take longest; .ci/run does, too
 	$(PY) -m pytest -m long $(ARGS)
 
 test-chaos: $(READY) ## Break a hundred runs on purpose, and see that nothing is lost

@@ -299,6 +299,7 @@ def test_devices_starts_the_processes_by_itself(side, start, done, tmp_path):
     assert "2 × cpu" in out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", SIDES)
 def test_two_machines_are_one_run(side, start, done, tmp_path):
     """Two agents on one machine, which know nothing of each other but the meeting point."""
@@ -322,6 +323,7 @@ def test_two_machines_are_one_run(side, start, done, tmp_path):
     assert [path.name for path in (tmp_path / "runs" / side / "digits").iterdir()] == ["version_0"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", SIDES)
 def test_a_run_goes_on_by_itself_after_one_process_was_killed(side, start, done, tmp_path):
     process = start(

@@ -466,6 +466,7 @@ def test_help_answers_at_once_and_states_the_exit_status(program):
     assert time.perf_counter() - started < 3
 
 
+@pytest.mark.long
 def test_two_unmodified_scripts_have_their_answer_within_a_minute(program):
     started = time.perf_counter()
     port = f"{LIGHTNING} --weight_decay 0.1"
