@@ -37,7 +37,7 @@ def endures(side: str, epochs: int, tmp_path: Path) -> None:
 
 @pytest.mark.fault("a run of very many epochs", kind="failures")
 def test_memory_open_files_and_points_stay_flat(side, tmp_path, fault):
-    endures(side, 60, tmp_path)
+    endures(side, 30, tmp_path)
     fault.sees("no more memory or open files at the end than at the start")
 
 

@@ -60,6 +60,7 @@ def test_both_sides_learn_the_whole_recipe_to_the_same_weights(trained):
         assert raw[name] == lightning[name]
 
 
+@pytest.mark.long
 def test_the_recipe_of_the_digits_reaches_99_percent_on_average(fit, trained):
     """The mean of five seeds, from the raw side: the other is equal to the bit."""
     accuracies = [trained["raw_pytorch"].summary["test_accuracy"]] + [
