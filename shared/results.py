@@ -225,25 +225,12 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
     checkpoint = read_checkpoint(path)
     saved = fits.hyperparameters(path, checkpoint)
     names = [n for n in saved if hasattr(config, n)] if resume else ["dataset"]
-    for name in names:
-        if name not in UNBOUND and saved.get(name) != getattr(config, name):
-            raise UsageError(
-                f"--{name}: got {getattr(config, name)!r}; {path} was trained with "
-                f"{shown(saved.get(name))}"
-            )
+    _check_recipe(path, config, {n: saved.get(n) for n in names if n not in UNBOUND})
     fits.check(path, checkpoint, saved, resume=resume)
-    for name, value in _beside(path).items() if resume else ():
-        if value != getattr(config, name):
-            raise UsageError(
-                f"--{name}: got {getattr(config, name)!r}; {path} was trained with {shown(value)}"
-            )
-    # Lightning goes on with the patience in the checkpoint, whatever it is told.
-    patience = checkpoint["callbacks"].get(STOPPING_KEY, {}).get("patience") if resume else None
-    if resume and patience != config.early_stopping_patience:
-        raise UsageError(
-            f"--early_stopping_patience: got {config.early_stopping_patience!r}; {path} was "
-            f"trained with {patience!r}"
-        )
+    if resume:
+        # Lightning goes on with the patience in the checkpoint, whatever it is told.
+        patience = checkpoint["callbacks"].get(STOPPING_KEY, {}).get("patience")
+        _check_recipe(path, config, {**_beside(path), "early_stopping_patience": patience})
     world_size = config.devices * config.num_nodes
     if resume and checkpoint[DATA_STATE]["world_size"] != world_size:
         raise UsageError(
@@ -256,6 +243,14 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
             f"--ckpt_path: {path} has all its {done} epochs behind it; give it to the test program"
         )
     return checkpoint
+
+
+def _check_recipe(path: Path, config: Config, trained: Mapping[str, Any]) -> None:
+    for name, value in trained.items():
+        if value != getattr(config, name):
+            raise UsageError(
+                f"--{name}: got {getattr(config, name)!r}; {path} was trained with {shown(value)}"
+            )
 
 
 def _beside(path: Path) -> dict[str, Any]:
