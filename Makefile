@@ -51,17 +51,17 @@ tensorboard: $(READY) ## Show the curves of all runs on http://127.0.0.1:6006 (P
 	$(PY) -m tensorboard.main --logdir runs --host 127.0.0.1 --port $(PORT)
 
 accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
-	$(PY) -m shared.compare.accuracy --dataset $(DATASET) $(ARGS)
+	$(PY) -m shared.bench.accuracy --dataset $(DATASET) $(ARGS)
 
 mistakes: $(READY) ## Make the classic mistakes, and see each named by the instrument
-	$(PY) -m shared.compare.gallery $(ARGS)
+	$(PY) -m shared.mistakes.gallery $(ARGS)
 	@echo 'make compare shows it as a section of its page, and make readme as a table.'
 
 bench: $(READY) ## Measure how fast both sides are, in about ten minutes; ARGS=--quick in two
-	$(PY) -m shared.compare.bench $(ARGS)
+	$(PY) -m shared.bench.bench $(ARGS)
 
 bench-peers: $(READY) ## Time scripts in a folder to 99 % on MNIST, against ours: PEERS=FOLDER
-	$(PY) -m shared.compare.peers $(if $(PEERS),'$(PEERS)',) $(ARGS)
+	$(PY) -m shared.bench.peers $(if $(PEERS),'$(PEERS)',) $(ARGS)
 
 # One more than there are cores: some tests wait, for other processes or for a signal.
 WORKERS := $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))' 2>/dev/null)
@@ -76,14 +76,14 @@ test-chaos: $(READY) ## Break a hundred runs on purpose, and see that nothing is
 	$(PY) -m pytest -vv -m chaos --faults=runs/faults/chaos.json $(ARGS)
 
 test-xla: .venv-xla/.ready ## Test the path of a TPU, on XLA's CPU device, in .venv-xla
-	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/test_xla.py $(ARGS)
+	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/parity/test_xla.py $(ARGS)
 
 lint: $(READY) ## Check style and formatting
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 
 readme: $(READY) ## Write the generated parts of README.md anew
-	$(PY) -m shared.compare.readme
+	$(PY) -m shared.docs.readme
 
 lock: ## Write requirements.lock anew, with the hash of every file that pip may take
 	@command -v uv >/dev/null || { echo 'error: make lock needs uv: pip install uv' >&2; exit 1; }

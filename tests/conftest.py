@@ -26,17 +26,17 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from made_up import made_up_bench
+from support.made_up import made_up_bench
 from torch.utils.tensorboard import SummaryWriter
 
 import shared.data
-from shared.compare import benched
-from shared.compare.page import make_comparison, render
-from shared.compare.trace import trace_both
+from shared.compare.page import benched
+from shared.compare.page.page import make_comparison, render
+from shared.compare.trace.trace import trace_both
 from shared.config import Config
 from shared.results import SIDES
 
-pytest_plugins = "faults"
+pytest_plugins = "support.faults"
 
 ROOT = Path(__file__).resolve().parents[1]
 

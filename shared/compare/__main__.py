@@ -91,7 +91,8 @@ def compare(folders: list[Path], memory: list[int | None]) -> None:
         UsageError: a folder holds no finished run, or the two are of different datasets.
         RunError: the same recipe ended with different weights; the page is written all the same.
     """
-    from shared.compare import page, terminal
+    from shared.compare import terminal
+    from shared.compare.page import page
     from shared.compare.runs import other_settings
 
     print("comparing; both sides run once more for two batches, to be traced ...", flush=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 
-from shared.compare.page import Comparison, costs, file_totals, verdict
+from shared.compare.page.page import Comparison, costs, file_totals, verdict
+from shared.compare.page.words import english
 from shared.compare.runs import CURVES, largest_difference, other_settings
-from shared.compare.where import Line, Row
-from shared.compare.words import english
+from shared.compare.trace.where import Line, Row
 
 WIDTH = 80
 

@@ -1,0 +1,55 @@
+"""Accuracy over five seeds, on both sides: make accuracy DATASET=mnist ARGS="--max_epochs 1"
+
+Arguments are those of the two train programs, but for --seed and --run_dir.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from shared.config import fail, parse_args
+from shared.results import RUNS, SIDES, write_atomically
+
+SEEDS = range(5)
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    config, _ = parse_args("shared.bench.accuracy", arguments)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in SEEDS:
+            for side in SIDES:
+                run_dir = Path(folder) / f"{side}-{seed}"
+                command = [sys.executable, "-m", f"{side}.train", *arguments]
+                command += ["--seed", str(seed), "--run_dir", str(run_dir)]
+                done = subprocess.run(command, stdout=subprocess.DEVNULL)
+                if done.returncode:
+                    fail(f"{side}.train --seed {seed} ended with status {done.returncode}", 1)
+                rows.append(json.loads((run_dir / "summary.json").read_text()))
+            raw, lightning = rows[-2:]
+            same = "equal" if raw["weights_sha256"] == lightning["weights_sha256"] else "DIFFERENT"
+            accuracies = f"{raw['test_accuracy']:.2%} {lightning['test_accuracy']:.2%}"
+            seconds = f"{raw['fit_seconds']:.1f} s {lightning['fit_seconds']:.1f} s"
+            print(f"seed {seed}  test {accuracies}  fit {seconds}  weights {same}", flush=True)
+    result = {"dataset": config.dataset, "epochs": config.max_epochs, "runs": rows}
+    path = RUNS / "accuracy" / f"{config.dataset}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(result, indent=2) + "\n")
+    for side in SIDES:
+        accuracies = [row["test_accuracy"] for row in rows if row["implementation"] == side]
+        print(f"{side:11}  mean {statistics.mean(accuracies):.2%}, least {min(accuracies):.2%}")
+    if any(
+        raw["weights_sha256"] != lightning["weights_sha256"]
+        for raw, lightning in zip(rows[::2], rows[1::2], strict=True)
+    ):
+        fail("the two sides ended with different weights", 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Other people's programs against ours, side by side: make bench-peers PEERS=FOLDER
+
+Every script in the folder (`FOLDER/*.py` and `FOLDER/*/main.py`) is run as it is, in its own
+folder, until it prints a test accuracy of 99 %; then it is stopped. Ours train for one epoch of
+MNIST and run to their end, the tested model. The seconds are those from the start of the process,
+import time included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from shared.bench import tables as bench_tables
+from shared.bench.bench import FOLDER, digest, dumps, find_mnist
+from shared.bench.machine import describe_machine
+from shared.compare.source.lines import ROOT
+from shared.config import Interrupted, RunError, UsageError, fail, run
+from shared.results import SIDES, write_atomically
+
+GOAL = 0.99
+# Others take every core, and so do ours here; of more than four, so small a network makes no use.
+THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+PATH = FOLDER / "peers.json"
+
+# What a line has to hold to be read as a test accuracy: the word, and behind it counts (which say
+# more than the rounded percentage beside them), a percentage, or a fraction.
+WORD = re.compile(r"(?<![a-z])acc(?:uracy)?(?![a-z])", re.I)
+OTHER_SPLIT = re.compile(r"(?<![a-z])(?:train|val)", re.I)
+COUNTS = re.compile(r"(\d+)\s*/\s*(\d+)")
+PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+FRACTION = re.compile(r"\b([01]\.\d+)\b")
+
+
+def read_accuracy(line: str) -> float | None:
+    """The test accuracy that a line of output tells, from 0 to 1; None if it tells none.
+
+    Understands `Accuracy: 9912/10000 (99%)`, `test accuracy 99.12%` and `acc=0.9912`. A line about
+    training or validation is none.
+    """
+    word = WORD.search(line)
+    if word is None or OTHER_SPLIT.search(line):
+        return None
+    rest = line[word.end() :]
+    if found := COUNTS.search(rest):
+        right, count = int(found[1]), int(found[2])
+        return right / count if count > 0 and right <= count else None
+    if found := PERCENT.search(rest):
+        return float(found[1]) / 100 if float(found[1]) <= 100 else None
+    if found := FRACTION.search(rest):
+        return float(found[1]) if float(found[1]) <= 1 else None
+    return None
+
+
+def time_to_goal(
+    command: list[str], folder: Path, goal: float, timeout: float, *, to_its_end: bool = False
+) -> dict[str, Any]:
+    """Run a program until it prints a test accuracy that reaches the goal.
+
+    Args:
+        timeout: seconds after which it is stopped.
+        to_its_end: let it finish, and count until then.
+
+    Returns:
+        `seconds`, or None where the goal was not reached; the best `accuracy` seen, or None; and
+        the exit `status`, or None where the program was stopped.
+    """
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, errors="replace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    alarm = threading.Timer(timeout, stop, [process])
+    alarm.start()
+    best, seconds = None, None
+    try:
+        for line in process.stdout:
+            accuracy = read_accuracy(line)
+            best = max(filter(None, (best, accuracy)), default=None)
+            if accuracy is not None and accuracy >= goal and seconds is None:
+                seconds = time.perf_counter() - started
+                if not to_its_end:
+                    break
+        ran = not to_its_end and seconds is not None
+        status = None if ran else process.wait()
+        if to_its_end and seconds is not None:
+            seconds = time.perf_counter() - started
+    finally:
+        alarm.cancel()
+        stop(process)
+    stopped = status is None or status == -signal.SIGKILL
+    return {
+        "seconds": None if seconds is None else round(seconds, 3),
+        "accuracy": best,
+        "status": None if stopped else status,
+    }
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End a program and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def scripts(folder: Path) -> dict[str, Path]:
+    """The programs in a folder, by name.
+
+    Raises:
+        UsageError: there are none.
+    """
+    found = {path.name: path for path in sorted(folder.glob("*.py"))}
+    found |= {f"{path.parent.name}/main.py": path for path in sorted(folder.glob("*/main.py"))}
+    if not found:
+        raise UsageError(f"PEERS: no *.py and no */main.py in {folder}; give a folder of scripts")
+    return found
+
+
+def order(names: list[str], repeats: int) -> Iterator[str]:
+    """Ours before and after each of the others, so that all meet the same machine."""
+    for repeat in range(repeats):
+        for name in names:
+            yield from SIDES if repeat % 2 == 0 else SIDES[::-1]
+            yield name
+        yield from SIDES[::-1] if repeat % 2 == 0 else SIDES
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Time all of them, and write every result at once.
+
+    Raises:
+        UsageError: there is nothing to time, or MNIST is not there.
+        RunError: one of ours failed, or did not reach the goal.
+    """
+    if args.folder is None:
+        raise UsageError("PEERS: not given; name the folder of the scripts: PEERS=FOLDER")
+    there = scripts(Path(args.folder))
+    mnist = find_mnist(args.data_dir)
+    if mnist is None:
+        raise UsageError(f"--data_dir: no MNIST files in {args.data_dir}; give their folder")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    result = {
+        "machine": describe_machine(), "settings": {"threads": THREADS}, "code": digest(),
+        "date": time.strftime("%Y-%m-%d"), "goal": args.goal, "runs": [],
+    }  # fmt: skip
+    todo = list(order(list(there), args.repeats))
+    unfinished = FOLDER / "peers-unfinished.json"
+    with tempfile.TemporaryDirectory() as folder:
+        for index, name in enumerate(todo):
+            print(f"{index + 1:3} of {len(todo)}  {name:24}", end="", flush=True)
+            if name in SIDES:
+                command = [sys.executable, "-m", f"{name}.train", "--dataset", "mnist"]
+                command += ["--data_dir", str(mnist), "--max_epochs", "1"]
+                command += ["--threads", str(THREADS)]
+                command += ["--run_dir", str(Path(folder) / str(index))]
+                found = time_to_goal(command, ROOT, args.goal, args.timeout, to_its_end=True)
+            else:
+                script = there[name].resolve()
+                command = [sys.executable, script.name]
+                found = time_to_goal(command, script.parent, args.goal, args.timeout)
+            result["runs"].append({"who": name, **found})
+            write_atomically(unfinished, dumps(result))
+            seconds, best = found["seconds"], found["accuracy"]
+            said = f"best {best:.2%}" if best is not None else "no accuracy printed"
+            print(
+                "not reached" if seconds is None else f"{seconds:9.1f} s", f"  {said}", flush=True
+            )
+            if name in SIDES and seconds is None:
+                raise RunError(f"{name}.train did not reach {args.goal:.2%} ({said})")
+    os.replace(unfinished, PATH)
+    print(f"\n{bench_tables.peers_table(result)}\n\nwritten {PATH}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m shared.bench.peers", description=__doc__)
+    parser.add_argument("folder", nargs="?", help="the folder of the scripts")
+    parser.add_argument("--goal", type=float, default=GOAL, help="test accuracy, from 0 to 1")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each script")
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds for each run at most")
+    parser.add_argument("--data_dir", default=os.environ.get("MNIST_DIR", "data"))
+    parser.error = lambda message: fail(message, 2)
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def command() -> None:
+        try:
+            measure(args)
+        except KeyboardInterrupt:
+            kept = FOLDER / "peers-unfinished.json"
+            raise Interrupted(f"interrupted; what was measured is kept in {kept}") from None
+
+    run(command)
+
+
+if __name__ == "__main__":
+    main()

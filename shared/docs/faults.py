@@ -1,0 +1,112 @@
+"""The tables of what the tests break on purpose, from the record they keep in
+tests/support/faults.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+from shared.compare.source.lines import ROOT
+from shared.results import RUNS, SIDES
+
+
+@dataclasses.dataclass
+class Fault:
+    """One thing that is broken on purpose, by one test or many."""
+
+    kind: str
+    sees: str = ""
+    tried: dict[str | None, int] = dataclasses.field(default_factory=dict)
+    """Cases by side; None stands for code that both sides share."""
+    lost: int = 0
+
+    def add(self, other: Fault) -> None:
+        for side, count in other.tried.items():
+            self.tried[side] = self.tried.get(side, 0) + count
+        self.sees, self.lost = self.sees or other.sees, self.lost + other.lost
+
+    def counts(self) -> str:
+        sides = [str(self.tried[side]) for side in SIDES if side in self.tried]
+        shared = [f"{self.tried[None]} shared"] if None in self.tried else []
+        return ", ".join(sides + shared)
+
+
+def found() -> dict[str, Fault]:
+    """What was tried, by name. Where `make test-chaos` has drawn more cases of a fault than `make
+    test`, its number counts; what either of them lost counts always."""
+    short, long = _read("faults"), _read("chaos")
+    for name, fault in long.items():
+        if name in short and sum(short[name].tried.values()) < sum(fault.tried.values()):
+            short[name].tried = {}
+        elif name in short:
+            fault.tried = {}
+        short.setdefault(name, Fault(fault.kind)).add(fault)
+    return short
+
+
+def _read(record: str) -> dict[str, Fault]:
+    path, faults = RUNS / "faults" / f"{record}.json", {}
+    for result in json.loads(path.read_text(encoding="utf-8")).values() if path.is_file() else ():
+        tried = {result["side"]: result["tried"]}
+        fault = Fault(result["kind"], result.get("sees", ""), tried, result["lost"])
+        faults.setdefault(result["fault"], Fault(result["kind"])).add(fault)
+    return faults
+
+
+def marked() -> set[str]:
+    """The faults that tests are marked with, as their source says."""
+    files = [path for path in ROOT.glob("tests/*/test_*.py") if path.stem != "test_faults"]
+    texts = [path.read_text(encoding="utf-8") for path in files]
+    return {name for text in texts for name in re.findall(r'mark\.fault\(\s*"(.+?)"', text)}
+
+
+def missing() -> list[str]:
+    """Faults that are not in the record: without them, the tables would say too little."""
+    return sorted(marked() - found().keys())
+
+
+def table() -> str:
+    """For the README, a row for each kind of fault: which there are, what the user sees of one of
+    them, and how many cases were tried on each side."""
+    kinds: dict[str, dict[str, Fault]] = {}
+    for name, fault in sorted(found().items()):
+        kinds.setdefault(fault.kind, {})[name] = fault
+    rows = ["| | faults | one of them, as the user sees it | tried | lost |"]
+    rows.append("| --- | --- | --- | ---: | ---: |")
+    for kind, faults in sorted(kinds.items()):
+        whole = Fault(kind)
+        for fault in faults.values():
+            whole.add(fault)
+        names = "; ".join(map(_cell, faults))
+        rows.append(f"| {kind} | {names} | {_seen(whole)} | {whole.counts()} | {whole.lost} |")
+    return "\n".join(rows)
+
+
+def page() -> str:
+    """tests/README.md: a row for each fault."""
+    rows = ["| | fault | what the user sees | tried | lost |"]
+    rows.append("| --- | --- | --- | ---: | ---: |")
+    for name, fault in sorted(found().items(), key=lambda item: (item[1].kind, item[0])):
+        row = (fault.kind, _cell(name), _seen(fault), fault.counts(), str(fault.lost))
+        rows.append(f"| {' | '.join(row)} |")
+    return PAGE + "\n".join(rows) + "\n"
+
+
+PAGE = """# Nothing lost, nobody fooled
+
+What the tests break on purpose, and what a user sees of it. Cases are counted for the raw side, for
+Lightning, and for code that both share. `make test` and `make test-chaos` keep the record, and
+`make readme` writes this page from it.
+
+"""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/").replace("<", "&lt;")
+
+
+def _seen(fault: Fault) -> str:
+    """A program's line as code, words as they are."""
+    line = fault.sees
+    return f"`{line.replace('|', '/').replace('`', '')}`" if line[:6] == "error:" else _cell(line)

@@ -1,0 +1,492 @@
+"""The instrument that finds the first difference of two training programs: it names every mistake
+of the gallery, at its step; it is silent on equal runs; and it works on foreign programs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import runpy
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support.mistaken import made
+from torch import nn
+
+import shared.data
+from shared.config import Config, UsageError
+from shared.divergence import divergence
+from shared.divergence.causes import CAUSES, KINDS, cause_of, kind_of
+from shared.divergence.differences import compare
+from shared.divergence.fingerprints import distance, fingerprint, ratio
+from shared.divergence.recorder import Enough, Recorder
+from shared.divergence.records import Run, read
+from shared.mistakes.gallery import MISTAKES, OPTIONS, Mistake, changed, twins
+from shared.mistakes.gallery import look_at as gallery_row
+
+ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "tests/support/fixtures"
+PLAIN, LIGHTNING = FIXTURES / "plain_script.py", FIXTURES / "lightning_script.py"
+
+
+# An eighth of the digits in batches an eighth as large: as many steps, in less time.
+SMALL = {**OPTIONS, "batch_size": 16}
+
+
+@pytest.fixture(autouse=True)
+def an_eighth_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = shared.data.load
+
+    def small(*args: Any) -> dict[str, Any]:
+        splits = load(*args)
+        for name, count in (("train", 157), ("val", 23), ("test", 45)):
+            split = splits[name]
+            split.images, split.labels = split.images[:count], split.labels[:count]
+        return splits
+
+    monkeypatch.setattr(shared.data, "load", small)
+
+
+def recorded(program: Callable[[], Any], path: Path, steps: int = 20) -> Run:
+    """What a program does in this process, up to `steps` optimizer steps."""
+    try:
+        with Recorder(path, steps):
+            program()
+    except Enough:
+        pass
+    return read(path)
+
+
+def script(path: Path, *arguments: object) -> Callable[[], Any]:
+    def run() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+            runpy.run_path(str(path), run_name="__main__")
+
+    return run
+
+
+def training(side: str, run_dir: Path, **options: Any) -> Callable[[], Any]:
+    config = Config(**{"accelerator": "cpu", "run_dir": str(run_dir), **options})
+    return lambda: importlib.import_module(f"{side}.train").fit(config)
+
+
+# The gallery. Mistakes that need two processes are made by `make mistakes`, and one of them here.
+
+ALONE = [m for m in [*MISTAKES, *twins()] if "devices" not in m.options]
+
+
+@pytest.fixture(scope="module")
+def right_runs() -> dict[str, Run]:
+    return {}
+
+
+@pytest.fixture
+def as_found():
+    yield
+    torch.__future__.set_overwrite_module_params_on_conversion(False)
+
+
+def look_at(mistake: Mistake, folder: Path, right_runs: dict[str, Run]) -> tuple[Run, Run]:
+    options = {**SMALL, **mistake.options}
+    few = mistake.step < 4 and not mistake.cause.startswith("schedule")
+    steps = 4 if few else 12 if mistake.step < 12 else mistake.step + 10
+    key = json.dumps([mistake.side, options, mistake.right, steps])
+
+    def run(name: str, *edits: dict) -> Run:
+        sources = changed(mistake.side, *edits)
+        with made(mistake.side, sources, folder / name):
+            program = training(mistake.side, folder / f"run-{name}", **options)
+            return recorded(program, folder / f"{name}.jsonl", steps)
+
+    if key not in right_runs:
+        right_runs[key] = run("right", mistake.right)
+    return run("wrong", mistake.right, mistake.wrong), right_runs[key]
+
+
+@pytest.mark.parametrize("mistake", ALONE, ids=lambda m: f"{m.side}: {m.name}")
+def test_a_mistake_is_named_at_its_step(mistake, right_runs, as_found, tmp_path):
+    wrong, right = look_at(mistake, tmp_path, right_runs)
+    found = compare(wrong, right).finding
+    assert found is not None, "no difference was found"
+    assert (found.cause, found.step) == (mistake.cause, mistake.step), found.text
+    assert found.who in ("A", None), "the other run was blamed"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "mistake", [m for m in MISTAKES if m not in ALONE], ids=lambda m: f"{m.side}: {m.name}"
+)
+def test_a_mistake_of_several_processes_is_named_at_its_step(mistake, tmp_path):
+    row = gallery_row(mistake, tmp_path, {})
+    assert row["found"] == row["expected"] == {"cause": mistake.cause, "step": mistake.step}
+
+
+def test_the_other_order_of_the_programs_blames_the_other_one(right_runs, as_found, tmp_path):
+    mistake = next(m for m in MISTAKES if m.cause == "zero_grad-forgotten")
+    wrong, right = look_at(mistake, tmp_path, right_runs)
+    assert compare(wrong, right).finding.who == "A"
+    assert compare(right, wrong).finding.who == "B"
+
+
+def test_a_mistake_on_the_raw_side_is_named_against_lightning_too(right_runs, as_found, tmp_path):
+    mistake = next(m for m in MISTAKES if m.cause == "zero_grad-forgotten")
+    wrong, _ = look_at(mistake, tmp_path, right_runs)
+    program = training("lightning", tmp_path / "lightning", **SMALL)
+    found = compare(wrong, recorded(program, tmp_path / "lightning.jsonl", 12)).finding
+    assert (found.cause, found.step, found.who) == ("zero_grad-forgotten", 2, "A")
+    ours, theirs = found.where[0][0], found.where[1][0]
+    assert "backward()" in Path(ours[0]).read_text().splitlines()[ours[1] - 1]
+    assert "trainer.fit(" in Path(theirs[0]).read_text().splitlines()[theirs[1] - 1]
+
+
+def test_every_mistake_says_what_lightning_makes_of_it():
+    verdicts = {m.verdict for m in MISTAKES}
+    assert verdicts == {"impossible", "still possible", "another trap"}
+    assert len({m.name for m in MISTAKES}) == len(MISTAKES) >= 30
+    assert all(m.lightning for m in MISTAKES)
+
+
+# Equal pairs
+
+EQUAL = {
+    "defaults": {},
+    "dropout": dict(dropout=0.4),
+    "accumulation": dict(accumulate_grad_batches=3),
+    "clipping": dict(gradient_clip_val=0.1),
+    "bf16-mixed": dict(precision="bf16-mixed"),
+    "early stopping": dict(early_stopping_patience=1, lr=0.8),
+    "checkpoints within the epoch": dict(checkpoint_every_n_steps=3),
+    "an odd batch size, another seed": dict(batch_size=13, seed=5),
+    "everything": dict(
+        dropout=0.2, accumulate_grad_batches=2, gradient_clip_val=0.5, precision="bf16-mixed"
+    ),
+}
+
+
+@pytest.mark.parametrize("options", EQUAL.values(), ids=EQUAL)
+def test_both_sides_of_this_project_give_no_alarm(options, tmp_path):
+    options = {"max_epochs": 2, "batch_size": 16, **options}
+    raw, lightning = (
+        recorded(training(side, tmp_path / side, **options), tmp_path / f"{side}.jsonl", 30)
+        for side in ("raw_pytorch", "lightning")
+    )
+    result = compare(raw, lightning)
+    assert (result.finding, result.rounding) == (None, [])
+    assert result.steps == raw.trained == lightning.trained > 5
+    assert raw.evaluations and raw.saves and raw.numbers
+
+
+PAIRS = {
+    "a plain script and itself": (script(PLAIN), script(PLAIN)),
+    "a plain script and its port": (script(PLAIN), script(LIGHTNING)),
+    "with evaluation and itself": (script(PLAIN, "--validate"), script(PLAIN, "--validate")),
+    "both minimal programs": (
+        lambda: runpy.run_module("raw_pytorch.minimal", run_name="__main__"),
+        lambda: runpy.run_module("lightning.minimal", run_name="__main__"),
+    ),
+    "saving or not": (script(PLAIN, "--save"), script(PLAIN)),
+}
+
+
+@pytest.mark.parametrize(("a", "b"), PAIRS.values(), ids=PAIRS)
+def test_equal_programs_give_no_alarm(a, b, tmp_path, capsys):
+    result = compare(recorded(a, tmp_path / "a"), recorded(b, tmp_path / "b"))
+    assert (result.finding, result.rounding) == (None, [])
+    assert result.steps >= 9
+
+
+def test_two_optimizers_in_one_loop_are_followed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FIXTURES)
+    loops = importlib.import_module("loops")
+    a, b = (recorded(loops.two_optimizers, tmp_path / name) for name in "ab")
+    assert compare(a, b).finding is None
+    assert a.trained == 8
+    assert [step.taken["number"] for step in a.steps[:4]] == [1, 0, 1, 0]
+    assert [len(step.backwards) for step in a.steps[:2]] == [2, 1]
+    other = recorded(loops.two_optimizers_with_another_rate, tmp_path / "c")
+    found = compare(a, other).finding
+    assert (found.cause, found.step) == ("optimizer-lr", 1)
+    assert "0.02 in A, 0.03 in B" in found.text
+
+
+# Programs that are not ours
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "cause", "step"),
+    [
+        (script(PLAIN), script(PLAIN, "--lr", 0.2), "optimizer-lr", 1),
+        (script(PLAIN), script(LIGHTNING, "--weight_decay", 0.01), "optimizer-option", 1),
+        (script(PLAIN), script(PLAIN, "--validate"), "generator-loader", 7),
+    ],
+)
+def test_a_difference_between_foreign_scripts_is_named(a, b, cause, step, tmp_path):
+    found = compare(recorded(a, tmp_path / "a"), recorded(b, tmp_path / "b")).finding
+    assert (found.cause, found.step) == (cause, step), found.text
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "cause"),
+    [
+        (lambda x: x, dict(seed=1), "weights-seed"),
+        (lambda x: x.double(), {}, "batch-dtype"),
+        (lambda x: x * 2 - 1, {}, "batch-normalised"),
+        (lambda x: x[[1, 0, 2, 3, 4, 5, 6, 7]], {}, "batch-order"),
+        (lambda x: x.roll(4, 0), {}, "batch-shuffle"),
+        (lambda x: x[:7], {}, "batch-size"),
+        (lambda x: x.square(), {}, "batch-values"),
+    ],
+)
+def test_what_is_different_about_a_batch_is_named(change, options, cause, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FIXTURES)
+    train = importlib.import_module("loops").train
+    images = torch.rand(8, 4, generator=torch.Generator().manual_seed(0))
+    a = recorded(lambda: train(images), tmp_path / "a")
+    b = recorded(lambda: train(change(images), **options), tmp_path / "b")
+    found = compare(a, b).finding
+    assert found.cause == cause
+    assert found.step == (2 if cause == "batch-size" else 1)
+
+
+def test_a_buffer_that_is_not_registered_is_named(tmp_path):
+    class Scaled(torch.nn.Module):
+        def __init__(self, is_registered: bool) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 2)
+            if is_registered:
+                self.register_buffer("scale", torch.ones(3))
+            else:
+                self.scale = torch.ones(3)
+
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return self.layer(values * self.scale)
+
+    def program(is_registered: bool) -> None:
+        torch.manual_seed(0)
+        model = Scaled(is_registered)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model(torch.ones(4, 3)).sum().backward()
+        optimizer.step()
+
+    plain, registered = (
+        recorded(lambda is_registered=is_registered: program(is_registered), tmp_path / name)
+        for name, is_registered in (("plain", False), ("registered", True))
+    )
+    found = compare(plain, registered).finding
+    assert (found.cause, found.step, found.who) == ("weights-missing", 1, "A")
+    assert "0 buffers" in found.text and "scale" in found.text
+    assert compare(registered, registered).finding is None
+
+
+def test_a_difference_within_rounding_is_called_that_with_its_size_and_growth(tmp_path):
+    a = recorded(script(PLAIN), tmp_path / "a")
+    b = recorded(script(PLAIN, "--halves"), tmp_path / "b")
+    result = compare(a, b)
+    assert result.finding is None
+    assert 0 < result.rounding[0].size < 1e-5
+    lines, status = divergence.report(a, b, ("finished", "finished"))
+    assert status == 0
+    text = " ".join(lines)
+    assert "Equal within rounding in 12 optimizer steps" in text
+    assert f"{result.rounding[0].size:.1e}" in text and "a step" in text
+
+
+def test_a_real_cause_is_told_from_the_rounding_before_it(tmp_path):
+    a = recorded(script(PLAIN), tmp_path / "a")
+    b = recorded(script(PLAIN, "--halves", "--validate"), tmp_path / "b")
+    result = compare(a, b)
+    assert result.rounding[0].step == 1
+    assert (result.finding.cause, result.finding.step) == ("generator-loader", 7)
+
+
+def test_a_crash_is_one_answer_with_its_line(tmp_path):
+    a = recorded(script(PLAIN), tmp_path / "a")
+    with pytest.raises(RuntimeError):
+        recorded(script(PLAIN, "--crash_at", 5), tmp_path / "b")
+    b = read(tmp_path / "b")
+    lines, status = divergence.report(a, b, ("finished", "crashed"))
+    assert status == 1
+    text = "\n".join(lines)
+    assert "B CRASHED after 5 optimizer steps: RuntimeError: the disk is full" in text
+    assert 'raise RuntimeError("the disk is full")' in text
+    assert "Steps 1 to 5 are equal to the bit" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("never_trains", "without a call of backward()"), ("never_steps", "never an")]
+)
+def test_a_program_that_never_trains_is_one_answer(name, why, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(FIXTURES)
+    loops = importlib.import_module("loops")
+    a = recorded(loops.two_optimizers, tmp_path / "a")
+    b = recorded(getattr(loops, name), tmp_path / "b")
+    lines, status = divergence.report(a, b, ("finished", "finished"))
+    assert status == 1
+    assert "B NEVER TRAINED" in lines[0]
+    assert why in " ".join(lines)
+
+
+# The recorder
+
+
+def test_recording_changes_nothing_and_leaves_nothing_behind(tmp_path):
+    before = F.cross_entropy, torch.autograd.backward, torch.save, torch.manual_seed
+    module = importlib.import_module("torch.nn.modules.module")
+    hooks = module._global_forward_hooks, module._global_forward_pre_hooks
+
+    def train() -> torch.Tensor:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.Linear(3, 2))
+        optimizer = torch.optim.AdamW(model.parameters())
+        for _ in range(3):
+            F.cross_entropy(model(torch.ones(4, 3)), torch.tensor([0, 1, 0, 1])).backward()
+            optimizer.step()
+        return model[0].weight.detach()
+
+    plain, found = train(), []
+    recorded(lambda: found.append(train()), tmp_path / "a")
+    assert torch.equal(plain, found[0])
+    assert before == (F.cross_entropy, torch.autograd.backward, torch.save, torch.manual_seed)
+    assert not any(hooks)
+
+
+def test_a_program_is_stopped_when_the_steps_asked_for_are_recorded(tmp_path):
+    run = recorded(script(PLAIN), tmp_path / "a", steps=4)
+    assert run.trained == 4
+    assert run.end["how"] == "enough"
+    assert 0 < run.end["recording"] < run.end["seconds"]
+
+
+def test_a_record_cut_off_in_the_middle_of_a_line_is_read_up_to_it(tmp_path):
+    recorded(script(PLAIN), tmp_path / "a")
+    whole = (tmp_path / "a").read_text()
+    (tmp_path / "b").write_text(whole[: len(whole) // 2])
+    assert 0 < read(tmp_path / "b").trained < 12
+
+
+def test_a_distance_is_estimated_without_the_tensors():
+    a = torch.randn(5000, generator=torch.Generator().manual_seed(0))
+    b = a + 1e-3 * torch.randn(5000, generator=torch.Generator().manual_seed(1))
+    true = float((a - b).norm())
+    assert true / 3 < distance(fingerprint(a), fingerprint(b)) < true * 3
+    assert distance(fingerprint(a), fingerprint(a.clone())) == 0
+    assert ratio(fingerprint(3 * a), fingerprint(a)) == pytest.approx(3)
+    assert ratio(fingerprint(a), fingerprint(a.flip(0))) is None
+
+
+def test_one_flipped_bit_changes_the_fingerprint():
+    a = torch.zeros(1000)
+    b = a.clone()
+    b[500] = -0.0
+    assert torch.equal(a, b)
+    assert fingerprint(a)["hash"] != fingerprint(b)["hash"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.bool, torch.int64, torch.complex64])
+def test_any_dtype_has_a_fingerprint(dtype):
+    a = torch.ones(3, 2).to(dtype)
+    assert fingerprint(a, rows=True)["shape"] == [3, 2]
+    assert fingerprint(torch.empty(0, dtype=dtype))["norm"] == 0
+
+
+# The command
+
+
+def test_every_cause_has_its_words_and_its_place_in_the_order():
+    for name in CAUSES:
+        assert kind_of(name) in KINDS.values()
+        cause = cause_of(name)
+        assert cause.title and cause.likely.format(who="A") and cause.change.format(who="A")
+
+
+@pytest.mark.parametrize("mistake", ALONE[:3], ids=lambda m: m.name)
+def test_the_report_fits_eighty_columns_and_shows_both_lines(
+    mistake, right_runs, as_found, tmp_path
+):
+    wrong, right = look_at(mistake, tmp_path, right_runs)
+    lines, status = divergence.report(wrong, right, ("enough", "enough"))
+    assert status == 1
+    assert lines[0] == f"FIRST DIFFERENCE  step {mistake.step}"
+    assert [line[:3] for line in lines if line[:3] in ("A  ", "B  ")] == ["A  ", "B  "]
+    assert any(line.startswith("change   ") for line in lines)
+    assert ("Step 1 is equal to the bit." in lines) == (mistake.step == 2)
+    assert all(len(line) <= 80 for line in lines if "/" not in line)
+
+
+@pytest.mark.parametrize(
+    ("text", "launcher", "program"),
+    [
+        ("python -m raw_pytorch.train --seed 1", ["python"], "-m raw_pytorch.train --seed 1"),
+        (f"{PLAIN} --lr 3", ["python"], f"{PLAIN} --lr 3"),
+        ("raw_pytorch.train:main", ["python"], "raw_pytorch.train:main"),
+        (
+            "torchrun --nproc_per_node 2 -m raw_pytorch.train",
+            ["torchrun", "--nproc_per_node", "2"],
+            "-m raw_pytorch.train",
+        ),
+        (
+            f"python -m torch.distributed.run --nproc_per_node 2 {PLAIN}",
+            ["python", "-m", "torch.distributed.run", "--nproc_per_node", "2"],
+            str(PLAIN),
+        ),
+    ],
+)
+def test_a_command_is_split_into_what_starts_python_and_the_program(text, launcher, program):
+    command = divergence.parse_command("A", text)
+    assert (command.launcher, " ".join(command.program)) == (launcher, program)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ls -l", "no_such_script.py", "python -m no.such.module", "no_module:main", "'"]
+)
+def test_what_is_no_program_is_refused(text):
+    with pytest.raises(UsageError, match=r"^A: "):
+        divergence.parse_command("A", text)
+
+
+@pytest.mark.parametrize("flags", [["--steps", "0"], ["--timeout", "0"], ["--stepz", "3"], []])
+def test_wrong_use_is_one_line_and_status_two(flags, command):
+    programs = [PLAIN, PLAIN] if flags else [PLAIN]
+    outcome = command("shared.divergence.divergence", *programs, *flags)
+    assert outcome.status == 2
+    assert outcome.err.startswith("error: ") and outcome.err.count("\n") == 1
+
+
+def test_help_answers_at_once_and_states_the_exit_status(program):
+    started = time.perf_counter()
+    outcome = program("shared.divergence", "--help")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "0 equal" in outcome.out and "--steps" in outcome.out
+    assert time.perf_counter() - started < 3
+
+
+@pytest.mark.long
+def test_two_unmodified_scripts_have_their_answer_within_a_minute(program):
+    started = time.perf_counter()
+    port = f"{LIGHTNING} --weight_decay 0.1"
+    outcome = program("shared.divergence", PLAIN, port)
+    assert (outcome.status, outcome.err) == (1, "")
+    assert "FIRST DIFFERENCE  step 1" in outcome.out
+    assert "weight_decay is 0 in A, 0.1 in B" in outcome.out
+    assert (
+        "optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)" in outcome.out
+    )
+    assert "return torch.optim.SGD(self.parameters(), **options)" in outcome.out
+    assert "recording" in outcome.out
+    assert time.perf_counter() - started < 60
+
+
+def test_a_program_that_hangs_is_ended_and_said_so(tmp_path):
+    command = divergence.parse_command("A", f"{PLAIN} --hang_at 3")
+    path = tmp_path / "a.jsonl"
+    run, how = divergence.record(command, path, 20, 6)
+    assert how == "timeout"
+    lines, status = divergence.report(run, run, (how, how), 6)
+    assert status == 1
+    assert "A DID NOT END within 6 s (--timeout): stopped" in lines[0]

@@ -1,0 +1,190 @@
+"""What makes the diff between the two folders teach: the rules of the layout, enforced."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RAW, LIGHTNING = ROOT / "raw_pytorch", ROOT / "lightning"
+MIRRORED = sorted(p.name for p in LIGHTNING.glob("*.py") if p.name != "__init__.py")
+ONLY_RAW = sorted({p.name for p in RAW.glob("*.py")} - set(MIRRORED) - {"__init__.py"})
+TAG = re.compile(r"\[([a-z-]+)\]")
+TAGS = {
+    "seed", "device", "data", "train", "validate", "test", "predict", "checkpoint", "resume",
+    "early-stop", "schedule", "accumulate", "clip", "precision", "ddp", "log", "progress",
+}  # fmt: skip
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def comments(path: Path) -> list[str]:
+    """Comment lines, and docstrings, of a file."""
+    import io
+    import tokenize
+
+    source = path.read_text()
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    found = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    nodes = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docs = [ast.get_docstring(n) for n in ast.walk(tree(path)) if isinstance(n, nodes)]
+    return found + [doc for doc in docs if doc]
+
+
+def tags(folder: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("*.py")):
+        for comment in comments(path):
+            for tag in TAG.findall(comment):
+                found.setdefault(tag, []).append(path.name)
+    return found
+
+
+def signatures(path: Path) -> dict[str, list[tuple[str, list[str]]]]:
+    """For each class, its methods in order with the names of their arguments."""
+    return {
+        node.name: [
+            (method.name, [a.arg for a in method.args.args])
+            for method in node.body
+            if isinstance(method, ast.FunctionDef)
+        ]
+        for node in tree(path).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def test_files_were_found_to_compare():
+    assert {"minimal.py", "module.py", "data.py", "train.py", "test.py", "predict.py"} <= set(
+        MIRRORED
+    )
+    assert len(ONLY_RAW) >= 5
+
+
+def test_every_file_of_the_lightning_side_has_a_raw_counterpart():
+    assert [name for name in MIRRORED if not (RAW / name).exists()] == []
+
+
+@pytest.mark.parametrize("name", ONLY_RAW)
+def test_a_file_only_raw_has_opens_with_its_tag_and_what_replaces_it(name):
+    lines = (RAW / name).read_text().splitlines()
+    assert TAG.match(lines[0].lstrip('"')), lines[0]
+    assert any(line.startswith("Lightning: ") for line in lines[:6])
+
+
+def test_module_has_the_same_class_and_methods_in_the_same_order():
+    raw, lightning = signatures(RAW / "module.py"), signatures(LIGHTNING / "module.py")
+    assert raw.keys() == lightning.keys()
+    for name in raw:
+        # A hook that only Lightning's loop has a place for is the framework's, not ours.
+        theirs = [m for m, _ in lightning[name] if not m.startswith("on_")]
+        assert [m for m, _ in raw[name]] == theirs
+        assert len(theirs) >= 7
+
+
+def test_data_has_the_same_class_and_methods_in_the_same_order():
+    raw, lightning = signatures(RAW / "data.py"), signatures(LIGHTNING / "data.py")
+    assert raw.keys() == lightning.keys()
+    for name in raw:
+        shared = [m for m, _ in lightning[name] if m in dict(raw[name])]
+        assert shared == [m for m, _ in raw[name]]
+
+
+@pytest.mark.parametrize(
+    "name, functions", [("train.py", "fit"), ("test.py", "test"), ("predict.py", "predict")]
+)
+def test_programs_have_the_same_functions_with_the_same_arguments(name, functions):
+    for function in (functions, "main"):
+        raw, lightning = (
+            next(n for n in tree(side / name).body if getattr(n, "name", "") == function)
+            for side in (RAW, LIGHTNING)
+        )
+        assert ast.dump(raw.args) == ast.dump(lightning.args)
+
+
+def test_every_tag_is_of_the_vocabulary_and_stands_on_both_sides():
+    raw, lightning = tags(RAW), tags(LIGHTNING)
+    assert set(raw) == TAGS
+    assert set(lightning) == TAGS
+
+
+@pytest.mark.parametrize("folder", [RAW, LIGHTNING], ids=lambda folder: folder.name)
+def test_every_tag_is_followed_by_a_word_on_what_it_is_there_for(folder):
+    found = [c for path in folder.glob("*.py") for c in comments(path) if TAG.search(c)]
+    assert len(found) > 20
+    assert [comment for comment in found if re.search(r"\]\s*$", comment)] == []
+
+
+def test_the_two_sides_never_import_each_other_nor_shared_either_of_them():
+    allowed = {RAW: {"lightning", "tests"}, LIGHTNING: {"raw_pytorch", "tests"}}
+    allowed[ROOT / "shared"] = {"raw_pytorch", "lightning", "tests"}
+    checked = 0
+    for folder, forbidden in allowed.items():
+        for path in folder.rglob("*.py"):
+            for node in ast.walk(tree(path)):
+                names = []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    names = [node.module or ""]
+                checked += len(names)
+                wrong = [n for n in names if n.split(".")[0] in forbidden]
+                assert wrong == [], f"{path} imports {wrong}"
+    assert checked > 50
+
+
+def test_the_raw_side_imports_no_lightning():
+    for path in [*RAW.rglob("*.py"), *(ROOT / "shared").glob("*.py")]:
+        assert not re.search(
+            r"^\s*(import|from) (pytorch_lightning|lightning_fabric)", path.read_text(), re.M
+        )
+
+
+def test_the_raw_loop_is_one_straight_line_of_at_most_130_lines():
+    source = (RAW / "train.py").read_text()
+    functions = [n.name for n in ast.walk(tree(RAW / "train.py")) if isinstance(n, ast.FunctionDef)]
+    assert functions == ["fit", "main"]
+    fit = next(n for n in tree(RAW / "train.py").body if getattr(n, "name", "") == "fit")
+    assert fit.end_lineno - fit.lineno + 1 <= 130, source.count("\n")
+
+
+def test_the_top_level_holds_what_the_design_names():
+    tracked = {"raw_pytorch", "lightning", "shared", "tests", "Makefile", "README.md"}
+    packaging = {
+        "requirements.txt",
+        "requirements.lock",
+        "constraints.txt",
+        "pyproject.toml",
+        "LICENSE",
+    }
+    # Made by use, and ignored by git; README.zh-TW.md is the README in another language.
+    ignored = {"runs", "data", "README.zh-TW.md"}
+    names = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")}
+    assert names - ignored <= tracked | packaging
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_make_diff_fits_its_columns_and_names_what_replaces_a_file(width):
+    environment = {**os.environ, "COLUMNS": str(width)}
+    shown = subprocess.run(
+        ["make", "-s", "diff"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert max(map(len, shown)) <= width
+    only = [i for i, line in enumerate(shown) if line.startswith("Only in raw_pytorch: ")]
+    assert len(only) >= 8
+    for i in only:
+        assert shown[i][40:].startswith("Lightning:")
+    # What does not fit goes on below it, and not at the left.
+    head = shown[: shown.index("")]
+    assert all(line[:40].isspace() for i, line in enumerate(head) if i not in only)
