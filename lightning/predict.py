@@ -1,18 +1,24 @@
 """Predictions: predictions.csv for the test split, or answers for pictures of your own.
 
-python -m lightning.predict --images a.png b.jpg
+python -m lightning predict --images a.png b.jpg
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from shared import results
-from shared.config import Config, parse_args, run
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from lightning.data import ImageData
+from lightning.module import ImageClassifier
+from lightning.trainer import trainer_options
+from shared import pictures
+from shared.checkpoints import check_checkpoint, find_checkpoint
+from shared.config import Config
+from shared.ranks import gather
+from shared.summary import print_answers, write_predictions
 
 
 def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
@@ -21,38 +27,18 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     Returns:
         Probabilities float32 [N, 10], in the order of the split or of the files.
     """
-    import pytorch_lightning as pl
-    import torch
-
-    from lightning.data import ImageData
-    from lightning.module import ImageClassifier
-    from lightning.train import trainer_options
-    from shared import pictures
-    from shared.ranks import gather
-
-    options = trainer_options(config)
-    ckpt_path = results.find_checkpoint("lightning", config)
-    results.check_checkpoint(ckpt_path, config, resume=False)
+    trainer = pl.Trainer(**trainer_options(config), logger=False, enable_checkpointing=False)
+    ckpt_path = find_checkpoint("lightning", config)
+    check_checkpoint(ckpt_path, config, resume=False)
     module = ImageClassifier.load_from_checkpoint(ckpt_path, weights_only=True)
     data = ImageData(**config.data_hparams())
-    trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
-    if images:
-        data, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
     # [predict] Eval mode and no gradients again; the answers come back on the CPU, batch by batch.
-    probabilities = torch.cat(trainer.predict(module, data))
-    if not images:
-        probabilities = gather(probabilities)  # [ddp] complete, and in order
     if images:
-        results.print_answers(config.dataset, images, probabilities, problems)
-    else:
-        results.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
+        loader, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
+        probabilities = torch.cat(trainer.predict(module, loader))
+        print_answers(config.dataset, images, probabilities, problems)
+        return probabilities
+    probabilities = torch.cat(trainer.predict(module, data))
+    probabilities = gather(probabilities)  # [ddp] from all processes, in the order of the split
+    write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
     return probabilities
-
-
-def main() -> None:
-    config, images = parse_args("lightning.predict", images=True)
-    run(lambda: predict(config, images))
-
-
-if __name__ == "__main__":
-    main()

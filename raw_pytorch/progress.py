@@ -10,13 +10,16 @@ import sys
 from torch import Tensor
 from tqdm import tqdm
 
+from shared import ranks
+from shared.config import Config
+
 
 class ProgressBar:
     """One bar, filled anew in each epoch, with the loss of the step and the last accuracy."""
 
-    def __init__(self, enabled: bool, total: int) -> None:
+    def __init__(self, config: Config, total: int) -> None:
         # Into a file or a pipe, the bar would write thousands of lines.
-        disable = not (enabled and sys.stdout.isatty())
+        disable = not (config.progress_bar and ranks.rank() == 0 and sys.stdout.isatty())
         self.bar = tqdm(total=total, disable=disable, file=sys.stdout, dynamic_ncols=True)
         self.metrics: dict[str, str] = {}
 

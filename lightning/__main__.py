@@ -1,0 +1,36 @@
+"""The command: python -m lightning train | test | predict"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.cli import parse_command
+from shared.config import Config
+from shared.errors import run
+from shared.summary import print_start, print_summary, print_test
+
+
+def main() -> None:
+    # --help and wrong flags are answered before Lightning is imported, which takes seconds.
+    command, config, images = parse_command("lightning")
+    run(lambda: start(command, config, images))
+
+
+def start(command: str, config: Config, images: Sequence[str]) -> None:
+    print_start("lightning", command, config)
+    if command == "train":
+        from lightning.train import train
+
+        print_summary(train(config))
+    elif command == "test":
+        from lightning.test import test
+
+        print_test(*test(config))
+    else:
+        from lightning.predict import predict
+
+        predict(config, images)
+
+
+if __name__ == "__main__":
+    main()

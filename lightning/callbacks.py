@@ -1,0 +1,234 @@
+"""What Lightning leaves to you, one small callback for each concern.
+
+By hand, these are lines of raw_pytorch/train.py and training_state.py.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torchmetrics import Metric
+
+from shared import ranks
+from shared.figures import add_figures
+from shared.finite import FiniteLoss
+from shared.model import compile_network
+from shared.seeds import generator_state, restore_generators, seed_epoch
+from shared.signals import Interrupt
+
+
+def is_between_steps(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether the optimizer has just stepped, and not for the last time in its epoch."""
+    is_window_full = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    return is_window_full and not trainer.is_last_batch
+
+
+class SeedEpochs(Callback):
+    """[seed] Seeds each epoch by its number, so that a resumed run draws the dropout masks that the
+    undisturbed run would have drawn."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        seed_epoch(self.seed, trainer.current_epoch, pl_module.device)
+
+
+class CheckLoss(Callback):
+    """Ends a run whose loss is NaN or infinite, before such a loss changes the weights.
+
+    Raises:
+        RunError: the message names the step and the learning rate.
+    """
+
+    finite_loss: FiniteLoss | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.finite_loss = FiniteLoss(trainer.optimizers[0], trainer.log_every_n_steps)
+
+    def on_before_backward(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
+    ) -> None:
+        if self.finite_loss:
+            batch_idx = trainer.fit_loop.batch_idx
+            self.finite_loss.step(loss, trainer.current_epoch, batch_idx, trainer.global_step)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self.finite_loss:
+            self.finite_loss.check()
+
+
+class ResumeWithinEpoch(Callback):
+    """[resume] Saves what Lightning's checkpoint lacks and a run stopped within an epoch needs: the
+    states of the random generators, and what the training metric has counted so far. The place of
+    the loader is saved by the data module.
+
+    Args:
+        metric: the name of the module's training metric.
+        notes: plain values that are written into each checkpoint under `recipe`.
+    """
+
+    def __init__(self, metric: str, recipe: dict[str, Any]) -> None:
+        self.metric = metric
+        self.recipe = recipe
+        self.saved: dict[str, Any] | None = None
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        metric: Metric = getattr(pl_module, self.metric)
+        checkpoint["recipe"] = self.recipe
+        checkpoint["generators"] = generator_state(pl_module.device)
+        with metric.sync_context():  # [ddp] what all processes have counted
+            counts = {name: value.clone() for name, value in metric.metric_state.items()}
+        checkpoint[self.metric] = counts
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.saved = checkpoint
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Only now: what happens between loading and this hook may draw from the generators. At the
+        # start of an epoch, both begin anew.
+        if self.saved is not None and trainer.fit_loop.restarted_mid_epoch:
+            restore_generators(self.saved["generators"], pl_module.device)
+            if trainer.is_global_zero:  # [ddp] the average is over all processes again
+                metric: Metric = getattr(pl_module, self.metric)
+                for name, value in self.saved[self.metric].items():
+                    setattr(metric, name, value.to(metric.device))
+        self.saved = None
+
+
+class SaveWithinEpoch(Callback):
+    """[checkpoint] Saves every so many optimizer steps, except at the end of an epoch.
+
+    That is left to the callback that saves after the validation: a run that is killed between the
+    two would resume past the validation.
+    """
+
+    def __init__(self, path: Path, every_n_steps: int | None) -> None:
+        self.path = path
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if self.every_n_steps is not None and is_between_steps(trainer, batch_idx):
+            if trainer.global_step % self.every_n_steps == 0:
+                trainer.save_checkpoint(self.path, weights_only=False)
+
+
+class StopOnSignal(Callback):
+    """[checkpoint] Saves and leaves between two optimizer steps once SIGINT or SIGTERM has come.
+
+    Raises:
+        Interrupted: its message holds the command that resumes the run.
+    """
+
+    def __init__(self, interrupt: Interrupt, last: Path) -> None:
+        self.interrupt = interrupt
+        self.last = last
+        self.saved = False
+
+    # The Trainer sets handlers of its own before each of the next three hooks. They would stop in
+    # the middle of a window of accumulated gradients and save nothing, or not stop at all.
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.interrupt.catch()
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.interrupt.catch()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.interrupt.defer()
+        # [ddp] The processes can only stop together, between the same two steps.
+        decide = trainer.strategy.reduce_boolean_decision
+        self.interrupt.any_of = lambda received: decide(received, all=False)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if is_between_steps(trainer, batch_idx) and self.interrupt.requested():
+            trainer.save_checkpoint(self.last, weights_only=False)
+            self.saved = True
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        # One hook later than it was saved: what the step logged is written in between.
+        if self.saved:
+            self.interrupt.leave()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.interrupt.leave_if_requested()  # in validation: last.ckpt was written after it
+
+
+class FitClock(Callback):
+    """Measures `seconds` from before the first batch to after the last validation."""
+
+    started = 0.0
+    seconds = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.seconds = time.perf_counter() - self.started
+
+
+class DrawGraph(Callback):
+    """[log] Draws the graph of the model in TensorBoard once, from its `example_input_array`."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            images = pl_module.example_input_array.to(pl_module.device)
+            trainer.logger.experiment.add_graph(pl_module, images)
+
+
+class DrawFigures(Callback):
+    """[log] Draws what the last validation found, once: drawing takes as long as an epoch of the
+    digits. Its `validation_step` has to return logits [B, 10]."""
+
+    def __init__(self) -> None:
+        self.logits: list[Tensor] = []
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.logits.clear()
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Tensor, *_: Any
+    ) -> None:
+        self.logits.append(outputs)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.logits and not trainer.fast_dev_run:
+            data, step = trainer.datamodule, trainer.global_step - 1
+            probabilities = torch.cat(self.logits).float().softmax(dim=1)
+            probabilities = ranks.gather(probabilities)  # [ddp] from all processes
+            if trainer.is_global_zero:
+                writer, name = trainer.logger.experiment, data.hparams.dataset
+                add_figures(writer, name, data.splits["val"], probabilities, step)
+
+
+class CompileNetwork(Callback):
+    """Compiles the module's network, after the graph is drawn: a compiled one cannot be drawn."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        compile_network(pl_module.net, pl_module.device)

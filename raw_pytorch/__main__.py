@@ -1,0 +1,40 @@
+"""The command: python -m raw_pytorch train | test | predict"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.cli import parse_command
+from shared.config import Config
+from shared.errors import run
+from shared.summary import print_start, print_summary, print_test
+
+
+def main() -> None:
+    # --help and wrong flags are answered before torch is imported, which takes seconds.
+    command, config, images = parse_command("raw_pytorch")
+    run(lambda: start(command, config, images))
+
+
+def start(command: str, config: Config, images: Sequence[str]) -> None:
+    print_start("raw_pytorch", command, config)
+    from raw_pytorch import distributed
+
+    if distributed.launch(config):  # [ddp] as many processes of this same command as devices
+        return
+    if command == "train":
+        from raw_pytorch.train import train
+
+        print_summary(train(config))
+    elif command == "test":
+        from raw_pytorch.test import test
+
+        print_test(*test(config))
+    else:
+        from raw_pytorch.predict import predict
+
+        predict(config, images)
+
+
+if __name__ == "__main__":
+    main()
