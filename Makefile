@@ -58,7 +58,7 @@ mistakes: $(READY) ## Make the classic mistakes, and see each named by the instr
 	@echo 'make compare shows it as a section of its page, and make readme as a table.'
 
 bench: $(READY) ## Measure how fast both sides are, in about ten minutes; ARGS=--quick in two
-	$(PY) -m shared.bench.bench $(ARGS)
+	$(PY) -m shared.bench.measuring $(ARGS)
 
 bench-peers: $(READY) ## Time scripts in a folder to 99 % on MNIST, against ours: PEERS=FOLDER
 	$(PY) -m shared.bench.peers $(if $(PEERS),'$(PEERS)',) $(ARGS)

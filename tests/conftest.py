@@ -30,9 +30,9 @@ from support.made_up import made_up_bench
 from torch.utils.tensorboard import SummaryWriter
 
 import shared.data
-from shared.compare.page import benched
+from shared.compare.page import bench as bench_section
 from shared.compare.page.page import make_comparison, render
-from shared.compare.trace.trace import trace_both
+from shared.compare.trace.tracer import trace_both
 from shared.config import Config
 from shared.results import SIDES
 
@@ -218,8 +218,8 @@ def compared(once: Callable[..., Path], traces: list[dict[str, Any]]) -> Path:
         _trained(folder, max_epochs=2, log_every_n_steps=5)
         comparison = make_comparison(*(folder / side for side in SIDES), traces=traces)
         with pytest.MonkeyPatch.context() as patch:
-            shown = benched.show(made_up_bench(), quick=False)
-            patch.setattr(benched, "newest", lambda: shown)
+            shown = bench_section.show(made_up_bench(), quick=False)
+            patch.setattr(bench_section, "newest", lambda: shown)
             (folder / "index.html").write_text(render(comparison))
 
     return once("compared", make)

@@ -10,8 +10,8 @@ import yaml
 
 from shared.bench import tables
 from shared.bench.plan import IMAGES
-from shared.compare.page.words import LANGUAGES, words
 from shared.compare.source.lines import LIGHTNING, RAW, concerns, files, total
+from shared.reporting.words import LANGUAGES, words
 
 PROMISED_MS = 300
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.bench import tables as bench_tables
-from shared.bench.bench import FOLDER, digest, dumps, find_mnist
 from shared.bench.machine import describe_machine
+from shared.bench.measuring import FOLDER, digest, dumps, find_mnist
 from shared.compare.source.lines import ROOT
 from shared.config import Interrupted, RunError, UsageError, fail, run
 from shared.results import SIDES, write_atomically

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from shared.bench.ladder import RUNGS
 from shared.bench.plan import SHARED
-from shared.compare.page.words import english, words
+from shared.reporting.words import english, words
 from shared.results import SIDES
 
 Row = dict[str, Any]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 
 from shared.compare.page.page import Comparison, costs, file_totals, verdict
-from shared.compare.page.words import english
 from shared.compare.runs import CURVES, largest_difference, other_settings
 from shared.compare.trace.where import Line, Row
+from shared.reporting.words import english
 
 WIDTH = 80
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from shared.compare.page.words import mistakes, words
 from shared.compare.source.lines import LIGHTNING, RAW, ROOT, concerns, files, total
 from shared.docs import faults
+from shared.reporting.words import mistakes, words
 from shared.results import RUNS, SIDES, print_summary, write_atomically
 
 MEASURED = ROOT / "shared" / "bench" / "measured"

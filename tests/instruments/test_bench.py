@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from support.made_up import made_up, made_up_bench
 
-from shared.bench import bench, claims, peers
+from shared.bench import claims, measuring, peers
 from shared.bench import figures as bench_figures
 from shared.bench import tables as bench_tables
 from shared.bench.plan import Task, make_noise, plan
 from shared.bench.stopwatch import Stopwatch
 from shared.bench.timing import Times, epoch_seconds, step_seconds, time_program
-from shared.compare.page.words import LANGUAGES
 from shared.config import RunError
 from shared.data import load
 from shared.docs import readme
+from shared.reporting.words import LANGUAGES
 from shared.results import SIDES
 
 
@@ -123,7 +123,7 @@ def test_what_a_failing_program_said_last_is_reported(tmp_path):
 def test_another_number_of_steps_than_planned_is_noticed():
     task = Task("digits", "", "lightning", (), images=128, epochs=2, whole=True)
     with pytest.raises(RunError, match="took 3 steps; expected 4"):
-        bench.reduce(task, Times([1.0, 2.0, 3.0], 4.0, 1))
+        measuring.reduce(task, Times([1.0, 2.0, 3.0], 4.0, 1))
 
 
 @pytest.fixture
@@ -136,12 +136,12 @@ def timed(monkeypatch) -> list[list[str]]:
         task = next(t for t, _ in plan(None, Path("noise"), True) if t.limit == limit)
         return made_up(task, 0)
 
-    monkeypatch.setattr(bench, "time_program", fake)
+    monkeypatch.setattr(measuring, "time_program", fake)
     return programs
 
 
 def test_an_interrupted_bench_keeps_what_it_has_and_is_taken_up(command, timed, monkeypatch):
-    fake = bench.time_program
+    fake = measuring.time_program
 
     def interrupted(*args: Any) -> Times:
         if len(timed) == 2:
@@ -149,54 +149,54 @@ def test_an_interrupted_bench_keeps_what_it_has_and_is_taken_up(command, timed, 
         return fake(*args)
 
     arguments = ("--quick", "--only", "digits", "--data_dir", "nowhere")
-    monkeypatch.setattr(bench, "time_program", interrupted)
-    stopped = command("shared.bench.bench", *arguments)
+    monkeypatch.setattr(measuring, "time_program", interrupted)
+    stopped = command("shared.bench.measuring", *arguments)
     assert stopped.status == 130
     assert "2 of 4 runs are kept" in stopped.err
-    assert len(json.loads(bench.UNFINISHED.read_text())["runs"]) == 2
+    assert len(json.loads(measuring.UNFINISHED.read_text())["runs"]) == 2
 
-    monkeypatch.setattr(bench, "time_program", fake)
-    finished = command("shared.bench.bench", *arguments)
+    monkeypatch.setattr(measuring, "time_program", fake)
+    finished = command("shared.bench.measuring", *arguments)
     assert finished.status == 0, finished.err
     assert "going on: 2 runs are there" in finished.out
     assert len(timed) == 4
-    assert len(json.loads(bench.QUICK.read_text())["runs"]) == 4
-    assert not bench.UNFINISHED.exists()
-    assert not bench.FULL.exists()
+    assert len(json.loads(measuring.QUICK.read_text())["runs"]) == 4
+    assert not measuring.UNFINISHED.exists()
+    assert not measuring.FULL.exists()
 
 
 def test_runs_of_other_code_are_never_mixed(command, timed, monkeypatch):
-    bench.FOLDER.mkdir(parents=True)
+    measuring.FOLDER.mkdir(parents=True)
     arguments = ("--quick", "--only", "digits", "--data_dir", "nowhere")
-    command("shared.bench.bench", *arguments)
-    bench.QUICK.rename(bench.UNFINISHED)
-    monkeypatch.setattr(bench, "digest", lambda: "of other code")
-    assert "starting anew" in command("shared.bench.bench", *arguments).out
+    command("shared.bench.measuring", *arguments)
+    measuring.QUICK.rename(measuring.UNFINISHED)
+    monkeypatch.setattr(measuring, "digest", lambda: "of other code")
+    assert "starting anew" in command("shared.bench.measuring", *arguments).out
     assert len(timed) == 8
 
 
 def test_a_part_that_is_measured_anew_goes_into_the_whole_bench(command, timed, result):
-    bench.FOLDER.mkdir(parents=True)
-    whole = {**result, "machine": bench.describe_machine()}
+    measuring.FOLDER.mkdir(parents=True)
+    whole = {**result, "machine": measuring.describe_machine()}
     whole["settings"] = {"data_dir": False, "threads": 1, "accelerator": "cpu"}
-    bench.FULL.write_text(bench.dumps(whole))
-    outcome = command("shared.bench.bench", "--only", "digits", "--data_dir", "nowhere")
+    measuring.FULL.write_text(measuring.dumps(whole))
+    outcome = command("shared.bench.measuring", "--only", "digits", "--data_dir", "nowhere")
     assert outcome.status == 0, outcome.err
-    made = json.loads(bench.FULL.read_text())["runs"]
+    made = json.loads(measuring.FULL.read_text())["runs"]
     old = [row for row in whole["runs"] if row["part"] != "digits"]
     assert [row for row in made if row["part"] != "digits"] == old
     assert {row["step_us"] for row in made if row["part"] == "digits"} == {1000.0}
     whole["machine"] = {"cpu": "another"}
-    bench.FULL.write_text(bench.dumps(whole))
-    command("shared.bench.bench", "--only", "digits", "--data_dir", "nowhere")
-    assert json.loads(bench.FULL.read_text())["runs"] == whole["runs"]
+    measuring.FULL.write_text(measuring.dumps(whole))
+    command("shared.bench.measuring", "--only", "digits", "--data_dir", "nowhere")
+    assert json.loads(measuring.FULL.read_text())["runs"] == whole["runs"]
 
 
 def test_a_wrong_part_is_one_line(command, one_line):
-    wrong = command("shared.bench.bench", "--only", "speed")
+    wrong = command("shared.bench.measuring", "--only", "speed")
     assert wrong.status == 2
     one_line(wrong.err, "--only", "speed", "digits")
-    wrong = command("shared.bench.bench", "--threads", "many")
+    wrong = command("shared.bench.measuring", "--threads", "many")
     assert wrong.status == 2
     one_line(wrong.err, "--threads", "many")
 
@@ -361,9 +361,9 @@ def test_without_mnist_or_the_ladder_no_claims_are_shown(result):
 
 def test_the_readme_takes_its_blocks_from_the_files_of_a_bench(result, peer_result, tmp_path):
     assert readme.from_bench(tmp_path) == {}
-    (tmp_path / "bench.json").write_text(bench.dumps(result))
+    (tmp_path / "bench.json").write_text(measuring.dumps(result))
     alone = readme.from_bench(tmp_path)
-    (tmp_path / "peers.json").write_text(bench.dumps(peer_result))
+    (tmp_path / "peers.json").write_text(measuring.dumps(peer_result))
     both = readme.from_bench(tmp_path)
     assert "A Processor, 1 of 2 cores, An OS" in alone["bench"]
     assert "mnist/main.py" in both["bench"] and "mnist/main.py" not in alone["bench"]
@@ -381,13 +381,13 @@ def test_a_quick_bench_or_one_without_mnist_never_comes_into_the_readme(
     result, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(readme, "MEASURED", tmp_path / "measured")
-    bench.FOLDER.mkdir(parents=True)
+    measuring.FOLDER.mkdir(parents=True)
     for name, with_mnist in (("quick", True), ("bench", False)):
         settings = {"data_dir": with_mnist}
-        (bench.FOLDER / f"{name}.json").write_text(json.dumps({**result, "settings": settings}))
+        (measuring.FOLDER / f"{name}.json").write_text(json.dumps({**result, "settings": settings}))
         readme.keep_bench()
         assert not (tmp_path / "measured").exists()
     whole = json.dumps({**result, "settings": {"data_dir": True}})
-    bench.FULL.write_text(whole)
+    measuring.FULL.write_text(whole)
     readme.keep_bench()
     assert (tmp_path / "measured" / "bench.json").read_text() == whole

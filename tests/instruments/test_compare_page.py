@@ -20,12 +20,12 @@ from support.made_up import made_up_bench
 from shared import data
 from shared.bench import claims
 from shared.bench import tables as bench_tables
-from shared.compare import terminal
-from shared.compare.page import confident, page
+from shared.compare import terminal, wrong_answers
+from shared.compare.page import page
 from shared.compare.page.page import Comparison
-from shared.compare.page.words import LANGUAGES
 from shared.compare.source import sidebyside
 from shared.compare.source.lines import LIGHTNING, RAW, concerns
+from shared.reporting.words import LANGUAGES
 from shared.results import SIDES
 
 
@@ -175,7 +175,7 @@ def test_the_pictures_are_those_that_the_runs_got_wrong(comparison):
     accuracy = comparison.raw.summary["test_accuracy"]
     wrong = round((1 - accuracy) * len(split))
     assert wrong > 0
-    assert len(comparison.mistakes) == min(wrong, confident.SHOWN)
+    assert len(comparison.mistakes) == min(wrong, wrong_answers.SHOWN)
     confidences = [m.raw[1] for m in comparison.mistakes]
     assert confidences == sorted(confidences, reverse=True)
     for mistake in comparison.mistakes:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from shared.compare.page.words import words
 from shared.compare.source.lines import LIGHTNING, RAW, concerns
 from shared.compare.trace.bookkeeping import LOOP, kept, loop_lines
 from shared.compare.trace.operations import OPERATIONS
 from shared.compare.trace.timeline import Moment, moments
 from shared.compare.trace.where import Row, lines_of, rows
+from shared.reporting.words import words
 
 # What a run of one process has no use for.
 IDLE = {"all_reduce"}

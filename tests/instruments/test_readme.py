@@ -165,8 +165,8 @@ def test_the_chinese_one_has_the_same_generated_tables_in_chinese(name):
 
 
 def test_every_mistake_of_the_gallery_has_its_words_in_chinese():
-    from shared.compare.page.words import mistakes
     from shared.mistakes.gallery import MISTAKES
+    from shared.reporting.words import mistakes
 
     assert list(mistakes()) == [mistake.name for mistake in MISTAKES]
     for mistake in MISTAKES:

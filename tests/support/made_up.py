@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from shared.bench import bench
+from shared.bench import measuring
 from shared.bench.plan import Task, plan
 from shared.bench.timing import Times
 
@@ -24,7 +24,7 @@ def made_up(task: Task, repeat: int) -> Times:
 def made_up_bench() -> dict[str, Any]:
     """What a whole bench leaves, with MNIST there."""
     runs = plan(Path("mnist"), Path("noise"), quick=False)
-    rows = [{**bench.reduce(task, made_up(task, n)), "repeat": n} for task, n in runs]
+    rows = [{**measuring.reduce(task, made_up(task, n)), "repeat": n} for task, n in runs]
     machine = {
         "cpu": "A Processor", "cores": 2, "os": "An OS",
         "versions": {"python": "3.12.0", "torch": "2.9.0"},

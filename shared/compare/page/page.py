@@ -12,19 +12,21 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from shared.bench import claims
-from shared.compare.page import benched, confident, curves
-from shared.compare.page.confident import Mistake
-from shared.compare.page.exhibits import exhibits
-from shared.compare.page.words import LANGUAGES, words
+from shared.compare import wrong_answers
+from shared.compare.page import bench as bench_section
+from shared.compare.page import curves
+from shared.compare.page.gallery import exhibits
 from shared.compare.runs import CURVES, Run, largest_difference, other_settings, read_run
 from shared.compare.source import sidebyside
 from shared.compare.source.lines import LIGHTNING, RAW, concerns, files, total
 from shared.compare.trace.bookkeeping import kept
 from shared.compare.trace.timeline import Moment, moments
-from shared.compare.trace.trace import trace_both
+from shared.compare.trace.tracer import trace_both
 from shared.compare.trace.where import Line, Row, Trace, lines_of, rows
+from shared.compare.wrong_answers import Mistake
 from shared.config import UsageError
 from shared.docs.readme import CONCERNS
+from shared.reporting.words import LANGUAGES, words
 
 HERE = Path(__file__).parent
 
@@ -62,7 +64,7 @@ def make_comparison(
     datasets = [run.summary["dataset"] for run in runs]
     if datasets[0] != datasets[1]:
         raise UsageError(f"--lightning: a run on {datasets[1]}; the raw one is on {datasets[0]}")
-    wrong = confident.find(*runs)
+    wrong = wrong_answers.find(*runs)
     traces = traces or trace_both()
     return Comparison(*runs, rows(*traces), moments(*traces), wrong)
 
@@ -109,7 +111,7 @@ def render(comparison: Comparison) -> str:
         files=files(),
         file_totals=file_totals(),
         exhibits=exhibits(),
-        bench=(bench := benched.newest()),
+        bench=(bench := bench_section.newest()),
         claims=claims.rows(bench["result"]) if bench else [],
         has_sanity=any(row.sanity for row in c.rows),
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from shared.compare.source.lines import ROOT
 from shared.compare.trace.operations import OPERATIONS, Operation
-from shared.compare.trace.trace import PACKAGES
+from shared.compare.trace.tracer import PACKAGES
 
 Trace = dict[str, Any]
 AROUND = 3  # lines of source shown before and after the one that calls

@@ -1,4 +1,4 @@
-"""How fast both sides are, and what Lightning costs: python -m shared.bench.bench (make bench)
+"""How fast both sides are, and what Lightning costs: python -m shared.bench.measuring (make bench)
 
 Both sides and the limit run in turn, each in a process of its own, several times; the ladder of
 features is climbed within one. Every result is written to runs/bench at once; a bench that was
@@ -30,7 +30,7 @@ FULL, QUICK, UNFINISHED = (FOLDER / f"{name}.json" for name in ("bench", "quick"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m shared.bench.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m shared.bench.measuring", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few parts, little repeated")
     parser.add_argument("--only", help="one part: digits, mnist, limit, ladder, steps, ...")
     parser.add_argument("--data_dir", default=os.environ.get("MNIST_DIR", "data"))

@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-from shared.compare.page.words import mistakes
+from shared.reporting.words import mistakes
 from shared.results import RUNS
 
 WIDTH, HEIGHT = 180, 44

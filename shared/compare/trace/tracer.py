@@ -1,7 +1,7 @@
 """Runs one side for two batches, and records which line does what: a program of its own, since both
 sides cannot be wrapped in one process.
 
-python -m shared.compare.trace.trace raw_pytorch
+python -m shared.compare.trace.tracer raw_pytorch
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def trace(side: str) -> dict[str, Any]:
     Raises:
         RunError: the side could not be run.
     """
-    command = [sys.executable, "-m", "shared.compare.trace.trace", side]
+    command = [sys.executable, "-m", "shared.compare.trace.tracer", side]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         last = (done.stderr.strip() or "no message").splitlines()[-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import yaml
 
@@ -15,7 +14,7 @@ LANGUAGES = {"en": "en", "zh": "zh-Hant-TW"}
 @cache
 def words() -> dict[str, dict[str, str]]:
     """For each key, its words by language: en and zh."""
-    return yaml.safe_load(Path(__file__).with_name("words.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((ROOT / "shared/compare/words.yaml").read_text(encoding="utf-8"))
 
 
 @cache
