@@ -30,9 +30,11 @@ from support.made_up import made_up_bench
 from torch.utils.tensorboard import SummaryWriter
 
 import shared.data
-from shared.compare.page import bench as bench_section
-from shared.compare.page.page import make_comparison, render
-from shared.compare.trace.tracer import trace_both
+from shared.compare.comparison import compare_runs
+from shared.compare.page import page
+from shared.compare.page.bench import bench_section
+from shared.compare.trace.events import Trace, from_json
+from shared.compare.trace.tracing import trace_both
 from shared.config import Config
 from shared.results import SIDES
 
@@ -203,24 +205,30 @@ def trained(once: Callable[..., Path]) -> dict[str, Run]:
 
 
 @pytest.fixture(scope="session")
-def traces(once: Callable[..., Path]) -> list[dict[str, Any]]:
+def traces(once: Callable[..., Path]) -> list[Trace]:
     """What the raw and the Lightning side did, call by call."""
-    path = once("traces.json", lambda path: path.write_text(json.dumps(trace_both())))
-    return json.loads(path.read_text())
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for side, trace in zip(SIDES, trace_both(), strict=True):
+            (folder / side).write_text(trace.to_json())
+
+    folder = once("traces", make)
+    return [from_json((folder / side).read_text()) for side in SIDES]
 
 
 @pytest.fixture(scope="session")
-def compared(once: Callable[..., Path], traces: list[dict[str, Any]]) -> Path:
+def compared(once: Callable[..., Path], traces: list[Trace]) -> Path:
     """A folder with a run of two epochs of each side, to be compared and not to be changed, and the
     page about them and a made-up bench, index.html."""
 
     def make(folder: Path) -> None:
         _trained(folder, max_epochs=2, log_every_n_steps=5)
-        comparison = make_comparison(*(folder / side for side in SIDES), traces=traces)
+        compared = compare_runs(*(folder / side for side in SIDES), traces=traces)
         with pytest.MonkeyPatch.context() as patch:
-            shown = bench_section.show(made_up_bench(), quick=False)
-            patch.setattr(bench_section, "newest", lambda: shown)
-            (folder / "index.html").write_text(render(comparison))
+            shown = bench_section(made_up_bench(), quick=False)
+            patch.setattr(page, "newest_bench", lambda: shown)
+            (folder / "index.html").write_text(page.render(compared))
 
     return once("compared", make)
 

@@ -131,11 +131,12 @@ def make_module(rung: Rung, config: Config, total_steps: int) -> Any:
             if rung.log_every and batch_idx % rung.log_every == 0:
                 self.log("train/loss", loss, prog_bar=True)
             if rung.manual:
-                optimizer = self.optimizers()
+                optimizer: Any = self.optimizers()
+                scheduler: Any = self.lr_schedulers()
                 optimizer.zero_grad()
                 self.manual_backward(loss)
                 optimizer.step()
-                self.lr_schedulers().step()
+                scheduler.step()
             return loss
 
         def configure_optimizers(self) -> Any:

@@ -1,57 +1,40 @@
-"""How fast both sides are, and what Lightning costs: python -m shared.bench.measuring (make bench)
-
-Both sides and the limit run in turn, each in a process of its own, several times; the ladder of
-features is climbed within one. Every result is written to runs/bench at once; a bench that was
-interrupted is taken up by the next one, if neither the code nor the machine has changed. `--only`
-measures one part anew, and puts it into the whole bench that this machine has made before.
-"""
+"""Making the runs of a bench, one after the other."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
-import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
+from shared.bench.figures import write_figures
 from shared.bench.machine import describe_machine
 from shared.bench.plan import Task, make_noise, plan
+from shared.bench.results import (
+    FOLDER,
+    FULL,
+    QUICK,
+    UNFINISHED,
+    BenchResult,
+    BenchRun,
+    digest,
+    dumps,
+    read_bench,
+)
+from shared.bench.tables import terminal
 from shared.bench.timing import Times, epoch_seconds, step_seconds, time_ladder, time_program
-from shared.compare.source.lines import ROOT
-from shared.config import Config, Interrupted, RunError, UsageError, fail, run
-from shared.results import RUNS, write_atomically
-
-FOLDER = RUNS / "bench"
-FULL, QUICK, UNFINISHED = (FOLDER / f"{name}.json" for name in ("bench", "quick", "unfinished"))
+from shared.config import Interrupted, RunError, UsageError
+from shared.results import write_atomically
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m shared.bench.measuring", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few parts, little repeated")
-    parser.add_argument("--only", help="one part: digits, mnist, limit, ladder, steps, ...")
-    parser.add_argument("--data_dir", default=os.environ.get("MNIST_DIR", "data"))
-    parser.add_argument("--threads", type=int, default=Config().threads, help="of every program")
-    parser.add_argument("--accelerator", default="cpu", choices=("cpu", "cuda", "mps"))
-    parser.error = lambda message: fail(message, 2)
-    args = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run(lambda: bench(args))
-
-
-def bench(args: argparse.Namespace) -> None:
+def make_bench(args: argparse.Namespace) -> None:
     """Make the runs of the plan that are not there yet, then the figures and the table.
 
     Raises:
         UsageError: there is no such part.
         Interrupted: by Ctrl+C; what was measured is kept.
     """
-    from shared.bench import figures as bench_figures
-    from shared.bench import tables as bench_tables
-
     with tempfile.TemporaryDirectory() as folder:
         mnist = find_mnist(args.data_dir)
         if mnist is None:
@@ -64,7 +47,7 @@ def bench(args: argparse.Namespace) -> None:
             runs = [(task, repeat) for task, repeat in runs if task.part == args.only]
         result = begin(args, len(runs))
         try:
-            measure(runs, result, Path(folder), args)
+            make_runs(runs, result, Path(folder), args)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted; {len(result['runs'])} of {len(runs)} runs are kept in {UNFINISHED}, "
@@ -74,17 +57,19 @@ def bench(args: argparse.Namespace) -> None:
     os.replace(UNFINISHED, path)
     if args.only is not None and not args.quick:
         result, path = put_into_whole(result, args.only)
-    bench_figures.draw_all(result, FOLDER)
-    print(f"\n{bench_tables.terminal(result)}\n\nwritten {path}, and the figures beside it")
+    write_figures(result, FOLDER)
+    print(f"\n{terminal(result)}\n\nwritten {path}, and the figures beside it")
 
 
-def put_into_whole(result: dict[str, Any], part: str) -> tuple[dict[str, Any], Path]:
+def put_into_whole(result: BenchResult, part: str) -> tuple[BenchResult, Path]:
     """The whole bench with the part that was measured anew, if there is one of this machine and
     with these settings; else the part alone. And the file."""
-    whole = json.loads(FULL.read_text()) if FULL.is_file() else {}
+    whole = read_bench(FULL)
     of_one_kind = ("data_dir", "threads", "accelerator")
-    if whole.get("machine") != result["machine"] or any(
-        whole["settings"][name] != result["settings"][name] for name in of_one_kind
+    if (
+        whole is None
+        or whole["machine"] != result["machine"]
+        or any(whole["settings"][name] != result["settings"][name] for name in of_one_kind)
     ):
         return result, QUICK
     others = [row for row in whole["runs"] if row["part"] != part]
@@ -102,39 +87,36 @@ def find_mnist(data_dir: str) -> Path | None:
     return None
 
 
-def begin(args: argparse.Namespace, planned: int) -> dict[str, Any]:
+def begin(args: argparse.Namespace, planned: int) -> BenchResult:
     """A result without runs, or that of a bench of the same kind that was interrupted."""
     settings = {**vars(args), "data_dir": find_mnist(args.data_dir) is not None}
-    result = {
+    result: BenchResult = {
         "machine": describe_machine(), "settings": settings, "code": digest(),
         "date": time.strftime("%Y-%m-%d"), "planned": planned, "runs": [],
     }  # fmt: skip
     FOLDER.mkdir(parents=True, exist_ok=True)
-    if UNFINISHED.is_file():
-        there = json.loads(UNFINISHED.read_text())
-        if all(there[key] == result[key] for key in ("machine", "settings", "code")):
+    if there := read_bench(UNFINISHED):
+        if _kind(there) == _kind(result):
             print(f"going on: {len(there['runs'])} runs are there from a bench that was stopped")
             return there
         print("a bench of other code or another kind was stopped here; starting anew")
     return result
 
 
-def digest() -> str:
-    """SHA-256 of all code that the timed programs consist of."""
-    tools = [ROOT / "shared" / "bench" / f"{name}.py" for name in ("limit", "ladder", "plan")]
-    sources = sorted(
-        p for side in ("raw_pytorch", "lightning", "shared") for p in ROOT.glob(f"{side}/*.py")
-    )
-    return hashlib.sha256(b"".join(p.read_bytes() for p in [*sources, *tools])).hexdigest()
+def _kind(result: BenchResult) -> tuple[object, ...]:
+    """What two results have in common whose runs may stand side by side."""
+    return result["machine"], result["settings"], result["code"]
 
 
-def measure(
-    runs: list[tuple[Task, int]], result: dict[str, Any], folder: Path, args: argparse.Namespace
+def make_runs(
+    runs: list[tuple[Task, int]], result: BenchResult, folder: Path, args: argparse.Namespace
 ) -> None:
+    """Make the runs that the result does not hold yet, and write it after each."""
     common = ["--accelerator", args.accelerator, "--threads", str(args.threads)]
     done = {(r["part"], r["point"], r["who"], r["repeat"]) for r in result["runs"]}
     todo = [(t, n) for t, n in runs if (t.part, t.point, t.who, n) not in done]
-    started, rungs = time.perf_counter(), {}
+    started = time.perf_counter()
+    rungs: dict[str, list[Times]] = {}
     for index, (task, repeat) in enumerate(todo):
         for noise in (Path(flag) for flag in task.flags if flag.startswith(f"{folder}/noise/")):
             if not noise.exists():
@@ -151,7 +133,7 @@ def measure(
         else:
             run_dir = folder / f"{len(done)}-{index}"
             times = time_program([*task.program(run_dir), *common], task.limit)
-        result["runs"].append({**reduce(task, times), "repeat": repeat})
+        result["runs"].append(reduce(task, repeat, times))
         write_atomically(UNFINISHED, dumps(result))
         left = (time.perf_counter() - started) / (index + 1) * (len(todo) - index - 1)
         row = result["runs"][-1]
@@ -163,7 +145,7 @@ def measure(
         )
 
 
-def reduce(task: Task, times: Times) -> dict[str, Any]:
+def reduce(task: Task, repeat: int, times: Times) -> BenchRun:
     """The numbers of one run that are kept.
 
     Raises:
@@ -177,6 +159,7 @@ def reduce(task: Task, times: Times) -> dict[str, Any]:
         "part": task.part,
         "point": task.point,
         "who": task.who,
+        "repeat": repeat,
         "batch_size": task.batch_size,
         "steps_per_epoch": task.steps_per_epoch,
         "step_us": round(step_seconds(times.steps, task.steps_per_epoch) * 1e6, 1),
@@ -185,14 +168,3 @@ def reduce(task: Task, times: Times) -> dict[str, Any]:
         "total_s": round(times.ended, 3) if task.whole else None,
         "memory_mb": round(times.memory / 1e6, 1),
     }
-
-
-def dumps(result: dict[str, Any]) -> str:
-    """JSON with a line for each run."""
-    head = json.dumps({k: v for k, v in result.items() if k != "runs"}, indent=1)
-    rows = ",\n".join("  " + json.dumps(row) for row in result["runs"])
-    return f'{head[:-2]},\n "runs": [\n{rows}\n ]\n}}\n'
-
-
-if __name__ == "__main__":
-    main()

@@ -37,13 +37,15 @@ class Stopwatch(MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            execute = loader.exec_module
 
-        def execute_and_register(module: Any) -> None:
-            execute(module)
-            module.register_optimizer_step_post_hook(self.step)
+            def execute_and_register(module: Any) -> None:
+                execute(module)
+                module.register_optimizer_step_post_hook(self.step)
 
-        spec.loader.exec_module = execute_and_register
+            loader.exec_module = execute_and_register
         return spec
 
     def step(self, *_: Any) -> None:

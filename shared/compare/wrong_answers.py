@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared.compare.runs import Run
+from shared.compare.runs import FinishedRun
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ SHOWN = 12
 
 
 @dataclass(frozen=True)
-class Mistake:
+class WrongAnswer:
     """A test picture, as the data of a PNG, its class, and for each run the answer and the
     confidence."""
 
@@ -28,8 +28,8 @@ class Mistake:
     lightning: tuple[str, float]
 
 
-def find(raw: Run, lightning: Run) -> list[Mistake]:
-    """The surest mistakes of either run, the worst first.
+def wrong_answers(raw: FinishedRun, lightning: FinishedRun) -> list[WrongAnswer]:
+    """The surest wrong answers of either run, the worst first.
 
     Raises:
         RunError: a checkpoint is damaged, or the data is not there.
@@ -54,7 +54,7 @@ def find(raw: Run, lightning: Run) -> list[Mistake]:
         return classes[label], confidence.item()
 
     return [
-        Mistake(
+        WrongAnswer(
             index,
             _png(split.images[index, 0]),
             classes[split.labels[index]],

@@ -7,7 +7,8 @@ import dataclasses
 import json
 import re
 
-from shared.compare.source.lines import ROOT
+from shared.processes import ROOT
+from shared.reporting import markdown
 from shared.results import RUNS, SIDES
 
 
@@ -46,7 +47,8 @@ def found() -> dict[str, Fault]:
 
 
 def _read(record: str) -> dict[str, Fault]:
-    path, faults = RUNS / "faults" / f"{record}.json", {}
+    path = RUNS / "faults" / f"{record}.json"
+    faults: dict[str, Fault] = {}
     for result in json.loads(path.read_text(encoding="utf-8")).values() if path.is_file() else ():
         tried = {result["side"]: result["tried"]}
         fault = Fault(result["kind"], result.get("sees", ""), tried, result["lost"])
@@ -72,25 +74,25 @@ def table() -> str:
     kinds: dict[str, dict[str, Fault]] = {}
     for name, fault in sorted(found().items()):
         kinds.setdefault(fault.kind, {})[name] = fault
-    rows = ["| | faults | one of them, as the user sees it | tried | lost |"]
-    rows.append("| --- | --- | --- | ---: | ---: |")
+    rows = []
     for kind, faults in sorted(kinds.items()):
         whole = Fault(kind)
         for fault in faults.values():
             whole.add(fault)
         names = "; ".join(map(_cell, faults))
-        rows.append(f"| {kind} | {names} | {_seen(whole)} | {whole.counts()} | {whole.lost} |")
-    return "\n".join(rows)
+        rows.append((kind, names, _seen(whole), whole.counts(), str(whole.lost)))
+    head = ("", "faults", "one of them, as the user sees it", "tried", "lost")
+    return markdown.table(head, rows, "lllrr")
 
 
 def page() -> str:
     """tests/README.md: a row for each fault."""
-    rows = ["| | fault | what the user sees | tried | lost |"]
-    rows.append("| --- | --- | --- | ---: | ---: |")
-    for name, fault in sorted(found().items(), key=lambda item: (item[1].kind, item[0])):
-        row = (fault.kind, _cell(name), _seen(fault), fault.counts(), str(fault.lost))
-        rows.append(f"| {' | '.join(row)} |")
-    return PAGE + "\n".join(rows) + "\n"
+    rows = [
+        (fault.kind, _cell(name), _seen(fault), fault.counts(), str(fault.lost))
+        for name, fault in sorted(found().items(), key=lambda item: (item[1].kind, item[0]))
+    ]
+    head = ("", "fault", "what the user sees", "tried", "lost")
+    return PAGE + markdown.table(head, rows, "lllrr") + "\n"
 
 
 PAGE = """# Nothing lost, nobody fooled

@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 from support.made_up import made_up, made_up_bench
 
-from shared.bench import claims, measuring, peers
-from shared.bench import figures as bench_figures
-from shared.bench import tables as bench_tables
+from shared.bench import claims, figures, measuring, peers, results, spreads, tables
 from shared.bench.plan import Task, make_noise, plan
 from shared.bench.stopwatch import Stopwatch
 from shared.bench.timing import Times, epoch_seconds, step_seconds, time_program
@@ -123,7 +121,7 @@ def test_what_a_failing_program_said_last_is_reported(tmp_path):
 def test_another_number_of_steps_than_planned_is_noticed():
     task = Task("digits", "", "lightning", (), images=128, epochs=2, whole=True)
     with pytest.raises(RunError, match="took 3 steps; expected 4"):
-        measuring.reduce(task, Times([1.0, 2.0, 3.0], 4.0, 1))
+        measuring.reduce(task, 0, Times([1.0, 2.0, 3.0], 4.0, 1))
 
 
 @pytest.fixture
@@ -150,71 +148,71 @@ def test_an_interrupted_bench_keeps_what_it_has_and_is_taken_up(command, timed, 
 
     arguments = ("--quick", "--only", "digits", "--data_dir", "nowhere")
     monkeypatch.setattr(measuring, "time_program", interrupted)
-    stopped = command("shared.bench.measuring", *arguments)
+    stopped = command("shared.bench.__main__", *arguments)
     assert stopped.status == 130
     assert "2 of 4 runs are kept" in stopped.err
-    assert len(json.loads(measuring.UNFINISHED.read_text())["runs"]) == 2
+    assert len(json.loads(results.UNFINISHED.read_text())["runs"]) == 2
 
     monkeypatch.setattr(measuring, "time_program", fake)
-    finished = command("shared.bench.measuring", *arguments)
+    finished = command("shared.bench.__main__", *arguments)
     assert finished.status == 0, finished.err
     assert "going on: 2 runs are there" in finished.out
     assert len(timed) == 4
-    assert len(json.loads(measuring.QUICK.read_text())["runs"]) == 4
-    assert not measuring.UNFINISHED.exists()
-    assert not measuring.FULL.exists()
+    assert len(json.loads(results.QUICK.read_text())["runs"]) == 4
+    assert not results.UNFINISHED.exists()
+    assert not results.FULL.exists()
 
 
 def test_runs_of_other_code_are_never_mixed(command, timed, monkeypatch):
-    measuring.FOLDER.mkdir(parents=True)
+    results.FOLDER.mkdir(parents=True)
     arguments = ("--quick", "--only", "digits", "--data_dir", "nowhere")
-    command("shared.bench.measuring", *arguments)
-    measuring.QUICK.rename(measuring.UNFINISHED)
+    command("shared.bench.__main__", *arguments)
+    results.QUICK.rename(results.UNFINISHED)
     monkeypatch.setattr(measuring, "digest", lambda: "of other code")
-    assert "starting anew" in command("shared.bench.measuring", *arguments).out
+    assert "starting anew" in command("shared.bench.__main__", *arguments).out
     assert len(timed) == 8
 
 
 def test_a_part_that_is_measured_anew_goes_into_the_whole_bench(command, timed, result):
-    measuring.FOLDER.mkdir(parents=True)
+    results.FOLDER.mkdir(parents=True)
     whole = {**result, "machine": measuring.describe_machine()}
     whole["settings"] = {"data_dir": False, "threads": 1, "accelerator": "cpu"}
-    measuring.FULL.write_text(measuring.dumps(whole))
-    outcome = command("shared.bench.measuring", "--only", "digits", "--data_dir", "nowhere")
+    results.FULL.write_text(results.dumps(whole))
+    outcome = command("shared.bench.__main__", "--only", "digits", "--data_dir", "nowhere")
     assert outcome.status == 0, outcome.err
-    made = json.loads(measuring.FULL.read_text())["runs"]
+    made = json.loads(results.FULL.read_text())["runs"]
     old = [row for row in whole["runs"] if row["part"] != "digits"]
     assert [row for row in made if row["part"] != "digits"] == old
     assert {row["step_us"] for row in made if row["part"] == "digits"} == {1000.0}
     whole["machine"] = {"cpu": "another"}
-    measuring.FULL.write_text(measuring.dumps(whole))
-    command("shared.bench.measuring", "--only", "digits", "--data_dir", "nowhere")
-    assert json.loads(measuring.FULL.read_text())["runs"] == whole["runs"]
+    results.FULL.write_text(results.dumps(whole))
+    command("shared.bench.__main__", "--only", "digits", "--data_dir", "nowhere")
+    assert json.loads(results.FULL.read_text())["runs"] == whole["runs"]
 
 
 def test_a_wrong_part_is_one_line(command, one_line):
-    wrong = command("shared.bench.measuring", "--only", "speed")
+    wrong = command("shared.bench.__main__", "--only", "speed")
     assert wrong.status == 2
     one_line(wrong.err, "--only", "speed", "digits")
-    wrong = command("shared.bench.measuring", "--threads", "many")
+    wrong = command("shared.bench.__main__", "--threads", "many")
     assert wrong.status == 2
     one_line(wrong.err, "--threads", "many")
 
 
 def test_the_share_of_the_limit_compares_neighbours_in_time(result):
-    assert bench_tables.share(result, "16", "raw_pytorch").median == pytest.approx(0.9, abs=1e-3)
+    assert spreads.share(result, "16", "raw_pytorch").median == pytest.approx(0.9, abs=1e-3)
     # Every repetition was a percent slower than the one before, on both sides: no spread is left.
-    assert bench_tables.share(result, "48", "lightning").text(".1%") == "64.3% (64.3%–64.3%)"
+    assert spreads.share(result, "48", "lightning").text(".1%") == "64.3% (64.3%–64.3%)"
 
 
 def test_the_overhead_of_an_epoch_is_a_line_over_its_steps(result):
-    per_epoch, per_step = bench_tables.overhead_line(result)
+    per_epoch, per_step = spreads.overhead_line(result)
     assert per_step == pytest.approx(404, abs=1)  # 400 µs, and a percent for the second repetition
     assert abs(per_epoch) < 0.1
 
 
 def test_a_rung_adds_what_it_takes_longer_than_the_one_below(result):
-    rows = {name: added for name, _, _, added in bench_tables.ladder(result)}
+    rows = {name: added for name, _, _, added in spreads.rung_times(result)}
     assert rows["loop"] is None
     assert rows["trainer"].median == pytest.approx(428, abs=1)  # 400 µs, and a percent each round
     assert rows["log"].median == 0
@@ -226,16 +224,16 @@ def test_every_number_of_the_tables_comes_from_the_file(result):
     for row in other["runs"]:
         for key in ("step_us", "epoch_ms", "first_step_s", "total_s", "memory_mb"):
             row[key] = row[key] and row[key] * 3
-    first, second = (bench_tables.main_rows(r)[1] for r in (result, other))
+    first, second = (tables.main_rows(r)[1] for r in (result, other))
     for ours, theirs in zip(first, second, strict=True):
         assert ours[0] == theirs[0]
         for a, b in zip(ours[1:], theirs[1:], strict=True):
             assert a != b or a == b == ""
 
 
-@pytest.mark.parametrize("name", bench_figures.FIGURES)
+@pytest.mark.parametrize("name", figures.FIGURES)
 def test_every_figure_is_drawn_and_its_colours_are_replaced(result, name):
-    svg = bench_figures.for_page(name, result)
+    svg = figures.svg_for_page(name, result)
     assert svg.startswith('<svg role="img"')
     assert "#0000f" not in svg
     assert "var(--lightning)" in svg
@@ -243,8 +241,8 @@ def test_every_figure_is_drawn_and_its_colours_are_replaced(result, name):
 
 def test_figures_and_tables_do_without_the_parts_that_were_not_measured(result, tmp_path):
     part = {**result, "runs": [row for row in result["runs"] if row["part"] == "limit"]}
-    assert "of the limit's speed" in bench_tables.terminal(part)
-    bench_figures.draw_all(part, tmp_path)
+    assert "of the limit's speed" in tables.terminal(part)
+    figures.write_figures(part, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["width.svg"]
     assert "#0000f" not in (tmp_path / "width.svg").read_text()
 
@@ -297,7 +295,7 @@ def peer_result(result) -> dict[str, Any]:
 
 
 def test_the_peers_are_told_in_times_of_ours(peer_result):
-    first, second = bench_tables.peer_rows(peer_result)
+    first, second = tables.peer_rows(peer_result)
     assert first[1:] == ["10.0 (10.0–10.0)", "12.5 (12.5–12.5)"]
     assert second == ["as fast as `mnist/main.py`, which takes 250 s", "25.0 ×", "20.0 ×"]
 
@@ -305,7 +303,7 @@ def test_the_peers_are_told_in_times_of_ours(peer_result):
 def test_a_peer_that_did_not_reach_it_is_never_called_slower(peer_result):
     ours = [row for row in peer_result["runs"] if row["who"] in SIDES]
     runs = [*ours, {"who": "mnist/main.py", "seconds": None, "accuracy": 0.98}]
-    rows = bench_tables.peer_rows({**peer_result, "runs": runs})
+    rows = tables.peer_rows({**peer_result, "runs": runs})
     assert rows[-1] == ["`mnist/main.py`, which reached 98.00% only", "–", "–"]
 
 
@@ -326,26 +324,36 @@ def test_the_claims_are_shown_with_numbers_and_a_verdict_in_both_languages(resul
     assert len(rows) == 7
     for row in rows:
         for code in LANGUAGES:
-            assert row["promise"][code]
-            assert row["verdict"][code]
-            assert "{" not in row["measured"][code]
-        digits = [re.findall(r"[\d.,+-]*\d", row["measured"][code]) for code in LANGUAGES]
+            assert row.promise[code]
+            assert row.verdict[code]
+            assert "{" not in row.measured[code]
+        digits = [re.findall(r"[\d.,+-]*\d", row.measured[code]) for code in LANGUAGES]
         assert sorted(digits[0]) == sorted(digits[1]), "not the same numbers in both languages"
 
 
 def test_a_verdict_can_come_out_against_the_claim(numbers):
-    assert claims.verdict("overhead", {**numbers, "digits_ms": 8, "mnist_ms": 300}) == "holds"
-    assert claims.verdict("overhead", {**numbers, "digits_ms": 8, "mnist_ms": 301}) == "partly"
-    assert claims.verdict("overhead", {**numbers, "digits_ms": 301, "mnist_ms": 400}) == "fails"
-    assert claims.verdict("readable", {**numbers, "lines_lightning": 10**6}) == "fails"
-    assert claims.verdict("mistakes", {**numbers, "impossible": 0}) == "partly"
-    assert claims.verdict("integrations", {**numbers, "log_lightning": 10**6}) == "fails"
+    assert claims.RULES["overhead"]({**numbers, "digits_ms": 8, "mnist_ms": 300}) == "holds"
+    assert claims.RULES["overhead"]({**numbers, "digits_ms": 8, "mnist_ms": 301}) == "partly"
+    assert claims.RULES["overhead"]({**numbers, "digits_ms": 301, "mnist_ms": 400}) == "fails"
+    assert claims.RULES["readable"]({**numbers, "lines_lightning": 10**6}) == "fails"
+    assert claims.RULES["mistakes"]({**numbers, "impossible": 0}) == "fails"
+    assert claims.RULES["reproduce"]({**numbers, "exact_lightning": 0}) == "holds"
 
 
 def test_every_verdict_that_can_be_given_has_its_words(numbers):
-    for name in claims.texts():
+    for name, rule in claims.RULES.items():
         for numbers_ in (numbers, dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 1e9)):
-            assert claims.verdict(name, numbers_) in claims.texts()[name]
+            assert rule(numbers_) in claims.texts()[name]
+
+
+def test_what_no_number_decides_is_called_a_judgement(result):
+    rows = claims.rows(result)
+    judged = [row for row in rows if row.state == "judgement"]
+    assert len(judged) == len(rows) - len(claims.RULES) > 0
+    for row in judged:
+        assert row.verdict["en"].startswith("a judgement: ")
+        assert row.verdict["zh"].startswith("判斷")
+    assert not any("judgement" in row.verdict["en"] for row in rows if row not in judged)
 
 
 def test_the_300_ms_are_reached_where_the_line_says(numbers):
@@ -361,9 +369,9 @@ def test_without_mnist_or_the_ladder_no_claims_are_shown(result):
 
 def test_the_readme_takes_its_blocks_from_the_files_of_a_bench(result, peer_result, tmp_path):
     assert readme.from_bench(tmp_path) == {}
-    (tmp_path / "bench.json").write_text(measuring.dumps(result))
+    (tmp_path / "bench.json").write_text(results.dumps(result))
     alone = readme.from_bench(tmp_path)
-    (tmp_path / "peers.json").write_text(measuring.dumps(peer_result))
+    (tmp_path / "peers.json").write_text(results.dumps(peer_result))
     both = readme.from_bench(tmp_path)
     assert "A Processor, 1 of 2 cores, An OS" in alone["bench"]
     assert "mnist/main.py" in both["bench"] and "mnist/main.py" not in alone["bench"]
@@ -381,13 +389,13 @@ def test_a_quick_bench_or_one_without_mnist_never_comes_into_the_readme(
     result, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(readme, "MEASURED", tmp_path / "measured")
-    measuring.FOLDER.mkdir(parents=True)
+    results.FOLDER.mkdir(parents=True)
     for name, with_mnist in (("quick", True), ("bench", False)):
         settings = {"data_dir": with_mnist}
-        (measuring.FOLDER / f"{name}.json").write_text(json.dumps({**result, "settings": settings}))
+        (results.FOLDER / f"{name}.json").write_text(json.dumps({**result, "settings": settings}))
         readme.keep_bench()
         assert not (tmp_path / "measured").exists()
     whole = json.dumps({**result, "settings": {"data_dir": True}})
-    measuring.FULL.write_text(whole)
+    results.FULL.write_text(whole)
     readme.keep_bench()
     assert (tmp_path / "measured" / "bench.json").read_text() == whole

@@ -25,7 +25,9 @@ import pytest
 from conftest import ROOT, wait_for
 from support.record import SIDES
 
+from shared.compare.comparison import ComparedRuns, compare_runs
 from shared.compare.page import page
+from shared.compare.trace.events import Trace
 
 LOCK = (ROOT / "requirements.lock").read_text()
 
@@ -266,11 +268,11 @@ EVIL = (
 
 @pytest.mark.fault("a hostile name on a page", kind="pages and packages")
 def test_a_name_is_shown_on_the_page_as_text(
-    compared: Path, traces: list[dict[str, Any]], fault: Any
+    compared: Path, traces: list[Trace], fault: Any
 ) -> None:
-    comparison = page.make_comparison(*(compared / side for side in SIDES), traces=traces)
+    comparison = compare_runs(*(compared / side for side in SIDES), traces=traces)
 
-    def renamed(text: str) -> page.Comparison:
+    def renamed(text: str) -> ComparedRuns:
         """With this text in whatever a run's files say of it, names of settings included."""
         runs = []
         for run in (comparison.raw, comparison.lightning):
@@ -278,12 +280,8 @@ def test_a_name_is_shown_on_the_page_as_text(
             summary = {**run.summary, **strings, "versions": {text: text}}
             runs.append(dataclasses.replace(run, summary=summary, config={**run.config}))
         runs[0].config[text] = text
-        mistakes = [
-            dataclasses.replace(m, truth=text, raw=(text, 1.0)) for m in comparison.mistakes
-        ]
-        return dataclasses.replace(
-            comparison, raw=runs[0], lightning=runs[1], mistakes=mistakes
-        )  # fmt: skip
+        wrong = [dataclasses.replace(x, truth=text, raw=(text, 1.0)) for x in comparison.wrong]
+        return dataclasses.replace(comparison, raw=runs[0], lightning=runs[1], wrong=wrong)
 
     plain, hostile = marks(page.render(renamed("x"))), marks(page.render(renamed(" ".join(EVIL))))
     assert hostile.elements == plain.elements

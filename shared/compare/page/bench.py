@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
-from shared.bench import figures as bench_figures
-from shared.bench import tables as bench_tables
-from shared.results import RUNS
+from shared.bench import figures, tables
+from shared.bench.results import FULL, QUICK, BenchResult, read_bench
 
 
-def newest() -> dict[str, Any] | None:
-    """What the page shows of the last whole bench, or else of the last quick one; None where there
-    is neither."""
-    for name in ("bench", "quick"):
-        result = bench_tables.read(RUNS / "bench" / f"{name}.json")
+@dataclass(frozen=True)
+class BenchSection:
+    """What the page shows of a bench, as far as that has gone.
+
+    Attributes:
+        quick: whether it repeated little and left parts out.
+        parts, rows: see `tables.main_rows`; `shares` and `ladder` likewise.
+        figures: SVG by name.
+        machine: where it was made, in one line.
+    """
+
+    result: BenchResult
+    quick: bool
+    parts: list[str]
+    rows: list[list[str]]
+    shares: list[list[str]]
+    ladder: list[list[str]]
+    figures: dict[str, str]
+    machine: str
+
+
+def newest_bench() -> BenchSection | None:
+    """The last whole bench, or else the last quick one; None where there is neither."""
+    for path in (FULL, QUICK):
+        result = read_bench(path)
         if result is not None:
-            return show(result, quick=name == "quick")
+            return bench_section(result, quick=path == QUICK)
     return None
 
 
-def show(result: dict[str, Any], *, quick: bool) -> dict[str, Any]:
-    """The tables and the figures of a bench, as far as it has gone."""
-    parts, rows = bench_tables.main_rows(result)
-    return {
-        "result": result,
-        "quick": quick,
-        "parts": parts,
-        "rows": rows,
-        "shares": bench_tables.share_rows(result),
-        "ladder": bench_tables.ladder_rows(result),
-        "figures": {n: bench_figures.for_page(n, result) for n in bench_figures.there(result)},
-        "machine": bench_tables.machine_line(result),
-    }
+def bench_section(result: BenchResult, *, quick: bool) -> BenchSection:
+    parts, rows = tables.main_rows(result)
+    return BenchSection(
+        result,
+        quick,
+        parts,
+        rows,
+        shares=tables.share_rows(result),
+        ladder=tables.ladder_rows(result),
+        figures={name: figures.svg_for_page(name, result) for name in figures.drawable(result)},
+        machine=tables.machine_line(result),
+    )

@@ -5,39 +5,61 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from dataclasses import dataclass
 
-from shared.reporting.words import mistakes
+from shared.mistakes.catalogue import mistakes
+from shared.mistakes.gallery import Exhibit
+from shared.reporting.words import Text
 from shared.results import RUNS
 
 WIDTH, HEIGHT = 180, 44
 
 
-def exhibits() -> list[dict[str, Any]]:
-    """The rows of the gallery, each with `lines`, for each curve that both runs have its points
-    without and with the mistake, in a drawing of WIDTH by HEIGHT; and with `zh`, its words in
-    Chinese. Empty where the gallery was not run."""
+@dataclass(frozen=True)
+class Shown:
+    """A mistake as the page shows it.
+
+    Attributes:
+        name: of the mistake, in both languages.
+        lines: for each curve that both runs have, the points without and with the mistake, in a
+            drawing of WIDTH by HEIGHT.
+    """
+
+    name: Text
+    row: Exhibit
+    lines: dict[str, tuple[str, str]]
+
+
+def shown_mistakes() -> list[Shown]:
+    """The gallery, empty where it was not made."""
     path = RUNS / "mistakes" / "mistakes.json"
-    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
-    for row in rows:
-        curves = [row[key]["curves"] for key in ("without", "with")]
-        row["lines"] = {
-            tag: _lines([c[tag] for c in curves]) for tag in curves[0] if tag in curves[1]
-        }
-        row["zh"] = mistakes().get(row["mistake"], {"zh": row["mistake"], **row})
-    return rows
+    rows: list[Exhibit] = json.loads(path.read_text())["rows"] if path.is_file() else []
+    names = {mistake.name: mistake.shown for mistake in mistakes()}
+    return [
+        # One that the catalogue no longer has keeps its name.
+        Shown(
+            names.get(row["mistake"], dict.fromkeys(("en", "zh"), row["mistake"])), row, _both(row)
+        )
+        for row in rows
+    ]
 
 
-def _lines(curves: list[list[float]]) -> list[str]:
+def _both(row: Exhibit) -> dict[str, tuple[str, str]]:
+    right, wrong = row["right"]["curves"], row["wrong"]["curves"]
+    return {tag: _lines(right[tag], wrong[tag]) for tag in right if tag in wrong}
+
+
+def _lines(right: list[float], wrong: list[float]) -> tuple[str, str]:
     # In logarithms: a loss that runs away would flatten all the others.
-    logs = [[math.log10(max(v, 1e-6)) for v in curve if math.isfinite(v)] for curve in curves]
-    values = [value for curve in logs for value in curve]
+    curves = [[math.log10(max(v, 1e-6)) for v in c if math.isfinite(v)] for c in (right, wrong)]
+    values = [value for curve in curves for value in curve]
     if not values:
-        return ["", ""]
-    across = WIDTH / max(1, *(len(curve) - 1 for curve in logs))
+        return "", ""
+    across = WIDTH / max(1, *(len(curve) - 1 for curve in curves))
     low, span = min(values), (max(values) - min(values)) or 1.0
 
     def point(step: int, value: float) -> str:
         return f"{step * across:.1f},{2 + (1 - (value - low) / span) * (HEIGHT - 4):.1f}"
 
-    return [" ".join(point(*pair) for pair in enumerate(curve)) for curve in logs]
+    before, after = (" ".join(point(*pair) for pair in enumerate(curve)) for curve in curves)
+    return before, after

@@ -3,7 +3,12 @@ counts differ stands in `words.yaml`."""
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
+
+# The packages whose lines are looked for beside those of the side that is traced.
+PACKAGES = ("pytorch_lightning", "lightning_fabric")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,14 @@ class Operation:
     of: str = "all"
     hook: str = ""
     change: str = ""
+
+
+def package_folder(name: str) -> Path:
+    """Where an installed package lies, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{name} is not installed")
+    return Path(spec.origin).parent
 
 
 def _op(name: str, tag: str, targets: str = "", **more: str) -> Operation:

@@ -11,26 +11,21 @@ import functools
 import importlib
 import inspect
 import io
-import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from shared.compare.source.lines import ROOT
-from shared.compare.trace.operations import OPERATIONS, Operation
-from shared.config import Config, RunError
-from shared.results import SIDES
+from shared.compare.trace.events import Event, Frame, HookCall, OperationCall, Trace
+from shared.compare.trace.operations import OPERATIONS, PACKAGES, Operation, package_folder
+from shared.config import Config
+from shared.processes import ROOT
 
 BATCHES, BATCH_SIZE = 2, 64
-PACKAGES = ("pytorch_lightning", "lightning_fabric")
 # Every feature that a line of the raw loop stands for, switched on.
-OPTIONS = dict(
+OPTIONS: dict[str, Any] = dict(
     max_epochs=1,
     batch_size=BATCH_SIZE,
     accelerator="cpu",
@@ -41,43 +36,15 @@ OPTIONS = dict(
 )
 
 
-def trace_both() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The traces of the raw and of the Lightning side: see `trace`."""
-    with ThreadPoolExecutor(2) as pool:
-        raw, lightning = pool.map(trace, SIDES)
-    return raw, lightning
-
-
-def trace(side: str) -> dict[str, Any]:
-    """Run a side in a process of its own.
-
-    Returns:
-        `weights_sha256` of the run, and its `events`, in the order in which they happened.
-        An operation has `op`, `frames` (innermost first: file, line, function), `hooks` on the way
-        to it (innermost first) and `sanity`: whether it ran in the Trainer's sanity check.
-        A hook has `hook`, `on` (the base class), `by` (the class), `overridden` and `enter`, which
-        is false where it returns.
-
-    Raises:
-        RunError: the side could not be run.
-    """
-    command = [sys.executable, "-m", "shared.compare.trace.tracer", side]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:
-        last = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise RunError(f"tracing {side} failed: {last}")
-    return json.loads(done.stdout)
-
-
-class Recorder:
+class Tracer:
     def __init__(self, side: str) -> None:
         self.side = side
-        self.events: list[dict[str, Any]] = []
+        self.events: list[Event] = []
         self.batches: list[Any] = []
         self.hook_bases: dict[type, set[str]] = {}
         self.roots = {str(ROOT / side): side}
         for name in PACKAGES if side == "lightning" else ():
-            self.roots[str(Path(importlib.import_module(name).__file__).parent)] = name
+            self.roots[str(package_folder(name))] = name
 
     def place(self, frame: FrameType) -> str | None:
         """The file of a frame as `package/path.py`, if it is one of those that are looked at."""
@@ -100,20 +67,22 @@ class Recorder:
     def record(self, name: str, frame: FrameType | None) -> None:
         """Record that an operation is called by `frame`, unless that is another operation's doing,
         or the garbage collector's."""
-        frames, hooks, sanity = [], [], False
+        frames: list[Frame] = []
+        hooks: list[str] = []
+        sanity = False
         while frame is not None:
             if not frames and (
                 frame.f_code.co_filename == __file__ or frame.f_code.co_name == "__del__"
             ):
                 return
             if place := self.place(frame):
-                frames.append([place, frame.f_lineno, frame.f_code.co_name])
+                frames.append((place, frame.f_lineno, frame.f_code.co_name))
                 sanity |= frame.f_code.co_name == "_run_sanity_check"
                 if hook := self.hook(frame):
                     hooks.append(hook)
             frame = frame.f_back
         if frames:
-            self.events.append({"op": name, "frames": frames, "hooks": hooks, "sanity": sanity})
+            self.events.append(OperationCall(name, frames, hooks, sanity))
 
     def profile(self, frame: FrameType, event: str, _: Any) -> None:
         """For `sys.setprofile`: the hooks, as they begin and return."""
@@ -125,10 +94,7 @@ class Recorder:
             own = next(kind for kind in by.__mro__ if name in kind.__dict__)
             empty = own.__module__.startswith("pytorch_lightning.core")
             empty |= own.__module__ == "pytorch_lightning.callbacks.callback"
-            self.events.append(
-                {"hook": name, "on": base, "by": by.__name__, "overridden": not empty,
-                 "enter": event == "call"}
-            )  # fmt: skip
+            self.events.append(HookCall(name, base, by.__name__, not empty, event == "call"))
 
     def counts(self, of: str, args: tuple[Any, ...], caller: FrameType) -> bool:
         """Whether a call is one that the table is about: see `Operation.of`."""
@@ -195,7 +161,8 @@ class Recorder:
             self.batches.append(batch)
             return batch
 
-        _BaseDataLoaderIter.__next__ = remember
+        iterator: Any = _BaseDataLoaderIter
+        iterator.__next__ = remember
         if self.side == "lightning":
             self.hook_bases = interfaces()
             sys.setprofile(self.profile)
@@ -246,6 +213,13 @@ def shorten(splits: dict[str, Any]) -> dict[str, Any]:
     return splits
 
 
+class Terminal(io.StringIO):
+    """What a side prints goes nowhere; but only for a terminal does it draw a progress bar."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def main() -> None:
     side = sys.argv[1]
     # tqdm reads it when imported: the bar is drawn at every call, so that counts do not depend on
@@ -257,17 +231,17 @@ def main() -> None:
 
     torch.set_num_threads(1)
     load = data.load
-    data.load = lambda *args: shorten(load(*args))
-    recorder = Recorder(side)
+    loading: Any = data
+    loading.load = lambda *args: shorten(load(*args))
+    tracer = Tracer(side)
     program = importlib.import_module(f"{side}.train")
-    recorder.install()
-    out, sys.stdout = sys.stdout, io.StringIO()
-    sys.stdout.isatty = lambda: True  # or there would be no progress bar
+    tracer.install()
+    out, sys.stdout = sys.stdout, Terminal()
     with tempfile.TemporaryDirectory() as folder:
         summary = program.fit(Config(**OPTIONS, run_dir=folder + "/run"))
     sys.setprofile(None)
     sys.stdout = out
-    json.dump({"weights_sha256": summary["weights_sha256"], "events": recorder.events}, out)
+    out.write(Trace(summary["weights_sha256"], tracer.events).to_json())
 
 
 if __name__ == "__main__":
