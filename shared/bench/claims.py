@@ -118,7 +118,7 @@ class Claim:
     state: str
 
 
-def rows(result: BenchResult) -> list[Claim]:
+def claim_rows(result: BenchResult) -> list[Claim]:
     """A row for each claim. Empty where the bench has left out what the claims need."""
     parts = {row["part"] for row in result["runs"]}
     if not {"digits", "mnist", "steps", "ladder"} <= parts:
@@ -139,11 +139,11 @@ def rows(result: BenchResult) -> list[Claim]:
     return claims
 
 
-def markdown(result: BenchResult, code: str = "en") -> str:
+def claims_block(result: BenchResult, code: str = "en") -> str:
     """The block of the README, in a language."""
     head = [say(key, code) for key in ("promise", "measured", "again", "says")]
     cells = [
         (claim.promise[code], claim.measured[code], claim.command, claim.verdict[code])
-        for claim in rows(result)
+        for claim in claim_rows(result)
     ]
     return table(head, cells, "llll")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.bench.ladder import RUNGS
+from shared.bench.timed.ladder import RUNGS
 from shared.results import SIDES, write_atomically
 
 # Training images; noise() makes as many as are asked for.
@@ -52,7 +52,7 @@ class Task:
 
     def program(self, run_dir: Path) -> list[str]:
         """The command line, but for the interpreter."""
-        module = "shared.bench.limit" if self.who == "limit" else f"{self.who}.train"
+        module = "shared.bench.timed.limit" if self.who == "limit" else f"{self.who}.train"
         # One more where it is stopped in the epoch after: to time an epoch takes the next one.
         epochs = self.epochs + (not self.whole)
         return [

@@ -92,8 +92,7 @@ def dumps(result: Mapping[str, Any]) -> str:
 
 def digest() -> str:
     """SHA-256 of all code that the timed programs consist of."""
-    bench = Path(__file__).parent
-    sources = [bench / f"{name}.py" for name in ("limit", "ladder", "plan")]
-    for folder in ("raw_pytorch", "lightning", "shared", "shared/data"):
+    sources = [Path(__file__).with_name("plan.py")]
+    for folder in ("raw_pytorch", "lightning", "shared", "shared/data", "shared/bench/timed"):
         sources += sorted((ROOT / folder).glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()

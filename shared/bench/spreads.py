@@ -11,9 +11,9 @@ import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
-from shared.bench.ladder import RUNGS
 from shared.bench.plan import SHARED
 from shared.bench.results import BenchResult, BenchRun
+from shared.bench.timed.ladder import RUNGS
 from shared.results import SIDES
 
 

@@ -81,7 +81,7 @@ def machine_line(result: BenchResult | PeerResult) -> str:
     return f"{machine['cpu']}, {used}, {machine['os']}; {versions}"
 
 
-def markdown(result: BenchResult, peers: PeerResult | None, code: str = "en") -> str:
+def bench_block(result: BenchResult, peers: PeerResult | None, code: str = "en") -> str:
     """The block of the README: one table of both sides, one of the ladder, and where it was.
 
     Args:

@@ -45,7 +45,7 @@ def time_program(program: Sequence[str], limit: int = 0) -> Times:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "times.json"
-        done = run_module("shared.bench.stopwatch", [str(path), str(limit), "--", *program])
+        done = run_module("shared.bench.timed.stopwatch", [str(path), str(limit), "--", *program])
         if done.status or not path.is_file():
             name = " ".join(program[:2]).removeprefix("-m ")
             raise RunError(f"{name} ended with status {done.status}: {done.last_line}")
@@ -62,7 +62,7 @@ def time_ladder(rounds: int, flags: Sequence[str]) -> dict[str, list[Times]]:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "times.json"
-        done = run_module("shared.bench.ladder", [str(path), str(rounds), *flags])
+        done = run_module("shared.bench.timed.ladder", [str(path), str(rounds), *flags])
         if done.status:
             raise RunError(f"the ladder ended with status {done.status}: {done.last_line}")
         found = json.loads(path.read_text())

@@ -13,7 +13,7 @@ from shared.compare.source.lines import LIGHTNING, RAW
 from shared.compare.trace.events import Trace
 from shared.compare.trace.timeline import Moment, moments
 from shared.compare.trace.tracing import trace_both
-from shared.compare.trace.where import Row, rows
+from shared.compare.trace.where import Row, trace_rows
 from shared.compare.wrong_answers import WrongAnswer, wrong_answers
 from shared.config import UsageError
 
@@ -64,7 +64,7 @@ def compare_runs(
     raw_trace, lightning_trace = traces or trace_both()
     return ComparedRuns(
         *runs,
-        rows(raw_trace, lightning_trace),
+        trace_rows(raw_trace, lightning_trace),
         moments(raw_trace, lightning_trace),
         wrong,
     )

@@ -8,7 +8,7 @@ import json
 import re
 
 from shared.processes import ROOT
-from shared.reporting import markdown
+from shared.reporting.markdown import table
 from shared.results import RUNS, SIDES
 
 
@@ -68,7 +68,7 @@ def missing() -> list[str]:
     return sorted(marked() - found().keys())
 
 
-def table() -> str:
+def faults_table() -> str:
     """For the README, a row for each kind of fault: which there are, what the user sees of one of
     them, and how many cases were tried on each side."""
     kinds: dict[str, dict[str, Fault]] = {}
@@ -82,7 +82,7 @@ def table() -> str:
         names = "; ".join(map(_cell, faults))
         rows.append((kind, names, _seen(whole), whole.counts(), str(whole.lost)))
     head = ("", "faults", "one of them, as the user sees it", "tried", "lost")
-    return markdown.table(head, rows, "lllrr")
+    return table(head, rows, "lllrr")
 
 
 def page() -> str:
@@ -92,7 +92,7 @@ def page() -> str:
         for name, fault in sorted(found().items(), key=lambda item: (item[1].kind, item[0]))
     ]
     head = ("", "fault", "what the user sees", "tried", "lost")
-    return PAGE + markdown.table(head, rows, "lllrr") + "\n"
+    return PAGE + table(head, rows, "lllrr") + "\n"
 
 
 PAGE = """# Nothing lost, nobody fooled

@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from shared.bench import claims, tables
+from shared.bench.claims import claims_block
 from shared.bench.results import FOLDER, read_bench, read_peers
+from shared.bench.tables import bench_block
 from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import LIGHTNING, RAW, file_totals, files
 from shared.docs import faults
@@ -96,7 +97,7 @@ def measured() -> dict[str, str]:
     if path.is_file():
         blocks["mistakes"] = mistake_table(json.loads(path.read_text())["rows"])
     if faults.found() and not faults.missing():
-        blocks["faults"] = faults.table()
+        blocks["faults"] = faults.faults_table()
     return blocks
 
 
@@ -123,8 +124,8 @@ def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
     if result is None:
         return {}
     return {
-        "bench": tables.markdown(result, read_peers(folder / "peers.json"), code),
-        "claims": claims.markdown(result, code),
+        "bench": bench_block(result, read_peers(folder / "peers.json"), code),
+        "claims": claims_block(result, code),
     }
 
 

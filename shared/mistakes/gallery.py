@@ -23,7 +23,7 @@ from shared.reporting.words import Text
 OPTIONS: dict[str, Any] = {"batch_size": 128, "max_epochs": 6, "accelerator": "cpu"}
 
 
-class Cause(TypedDict):
+class Named(TypedDict):
     """What the divergence tool names, and at which optimizer step."""
 
     cause: str
@@ -52,8 +52,8 @@ class Exhibit(TypedDict):
     edits: list[dict[str, str]]
     right: Outcome
     wrong: Outcome
-    expected: Cause
-    found: Cause | None
+    expected: Named
+    found: Named | None
     instrument: str
 
 
@@ -73,10 +73,10 @@ def exhibit(mistake: Mistake, folder: Path, right_runs: dict[str, Trained]) -> E
     key = json.dumps([mistake.side, mistake.options, [vars(edit) for edit in mistake.right]])
     if key not in right_runs:
         place = folder / f"right-{len(right_runs)}"
-        right_runs[key] = train(mistake, [mistake.right], place)
+        right_runs[key] = train_changed(mistake, [mistake.right], place)
     right, right_summary = right_runs[key]
     place = Path(tempfile.mkdtemp(dir=folder)) / "wrong"
-    wrong, wrong_summary = train(mistake, [mistake.right, mistake.wrong], place)
+    wrong, wrong_summary = train_changed(mistake, [mistake.right, mistake.wrong], place)
     found = compare(wrong, right).finding
     lines, _ = report(wrong, right, ("finished", "finished"))
     return {
@@ -97,7 +97,7 @@ def exhibit(mistake: Mistake, folder: Path, right_runs: dict[str, Trained]) -> E
     }
 
 
-def train(mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Path) -> Trained:
+def train_changed(mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Path) -> Trained:
     """Train a changed copy of the programs with the divergence tool's recorder looking on.
 
     Raises:

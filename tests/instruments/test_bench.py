@@ -14,7 +14,7 @@ from support.made_up import made_up, made_up_bench
 
 from shared.bench import claims, figures, measuring, peers, results, spreads, tables
 from shared.bench.plan import Task, make_noise, plan
-from shared.bench.stopwatch import Stopwatch
+from shared.bench.timed.stopwatch import Stopwatch
 from shared.bench.timing import Times, epoch_seconds, step_seconds, time_program
 from shared.config import RunError
 from shared.data import load
@@ -320,7 +320,7 @@ def numbers(result) -> dict[str, float]:
 
 
 def test_the_claims_are_shown_with_numbers_and_a_verdict_in_both_languages(result):
-    rows = claims.rows(result)
+    rows = claims.claim_rows(result)
     assert len(rows) == 7
     for row in rows:
         for code in LANGUAGES:
@@ -347,7 +347,7 @@ def test_every_verdict_that_can_be_given_has_its_words(numbers):
 
 
 def test_what_no_number_decides_is_called_a_judgement(result):
-    rows = claims.rows(result)
+    rows = claims.claim_rows(result)
     judged = [row for row in rows if row.state == "judgement"]
     assert len(judged) == len(rows) - len(claims.RULES) > 0
     for row in judged:
@@ -364,7 +364,7 @@ def test_the_300_ms_are_reached_where_the_line_says(numbers):
 def test_without_mnist_or_the_ladder_no_claims_are_shown(result):
     for part in ("mnist", "ladder", "steps", "digits"):
         rows = [row for row in result["runs"] if row["part"] != part]
-        assert claims.rows({**result, "runs": rows}) == []
+        assert claims.claim_rows({**result, "runs": rows}) == []
 
 
 def test_the_readme_takes_its_blocks_from_the_files_of_a_bench(result, peer_result, tmp_path):

@@ -82,7 +82,7 @@ def test_the_page_shows_the_bench_that_was_made_and_the_claims(text):
         assert cell in text
     assert tables.machine_line(result) in text
     shown = re.sub(r"\s", "", text)  # names of code have marks around them
-    for row in claims.rows(result):
+    for row in claims.claim_rows(result):
         for words in (row.promise, row.measured, row.verdict):
             for code in LANGUAGES:
                 assert re.sub(r"[\s`]", "", words[code]) in shown

@@ -13,7 +13,7 @@ from shared.compare.trace.bookkeeping import LOOP, kept, loop_lines
 from shared.compare.trace.events import Trace
 from shared.compare.trace.operations import OPERATIONS
 from shared.compare.trace.timeline import Moment, moments
-from shared.compare.trace.where import Row, lines_of, rows
+from shared.compare.trace.where import Row, lines_of, trace_rows
 from shared.compare.words import compare_words
 
 # What a run of one process has no use for.
@@ -22,7 +22,7 @@ IDLE = {"all_reduce"}
 
 @pytest.fixture(scope="session")
 def table(traces: list[Trace]) -> dict[str, Row]:
-    return {row.operation.name: row for row in rows(*traces)}
+    return {row.operation.name: row for row in trace_rows(*traces)}
 
 
 @pytest.fixture(scope="session")

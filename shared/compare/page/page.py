@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from shared.bench import claims
+from shared.bench.claims import claim_rows
 from shared.compare.comparison import ComparedRuns, costs, outcomes
 from shared.compare.page.bench import newest_bench
 from shared.compare.page.curves import draw_curves
@@ -68,7 +68,7 @@ def render(c: ComparedRuns) -> str:
         file_totals=file_totals(),
         exhibits=shown_mistakes(),
         bench=bench,
-        claims=claims.rows(bench.result) if bench else [],
+        claims=claim_rows(bench.result) if bench else [],
         has_sanity=any(row.sanity for row in c.rows),
     )
 

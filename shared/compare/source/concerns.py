@@ -64,15 +64,15 @@ def _marked(tree: ast.Module, line: int) -> set[int]:
     statements = [n for n in starting if isinstance(n, (ast.stmt, ast.keyword))]
     if not statements:
         return {line}
-    node = max(statements, key=last_line)
+    node = max(statements, key=_end)
     body: list[ast.stmt] = getattr(node, "body", [])
     inner = [n for n in ast.walk(node) if n is not node and hasattr(n, "body")]
     if body and (inner or not isinstance(node, ast.If)):
         return set(range(line, body[0].lineno))
-    return set(range(line, last_line(node) + 1))
+    return set(range(line, _end(node) + 1))
 
 
-def last_line(node: ast.stmt | ast.keyword) -> int:
+def _end(node: ast.stmt | ast.keyword) -> int:
     return node.end_lineno or node.lineno
 
 

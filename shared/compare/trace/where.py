@@ -99,7 +99,7 @@ class Row:
         return self.operation.change or next(iter(on_the_way), "")
 
 
-def rows(raw: Trace, lightning: Trace) -> list[Row]:
+def trace_rows(raw: Trace, lightning: Trace) -> list[Row]:
     """One row for each operation, in the order of the table of operations."""
     return [
         Row(op, tuple(_sites(raw, op.name, whole=True)), tuple(_sites(lightning, op.name)))

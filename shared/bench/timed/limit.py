@@ -1,6 +1,6 @@
 """The limit: the same step as both sides take, and nothing else.
 
-python -m shared.bench.limit --dataset mnist --width 48
+python -m shared.bench.timed.limit --dataset mnist --width 48
 
 The batches lie ready on the device: no loader, no logging, no metrics, no checkpoints. What a side
 reaches of this speed says what all the rest costs. Takes the flags of train.
@@ -39,7 +39,7 @@ def device_name(config: Config) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def fit(config: Config, batches: list[Any] | None = None) -> None:
+def train_bare(config: Config, batches: list[Any] | None = None) -> None:
     """Train on batches, or on those of the dataset."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -65,8 +65,8 @@ def fit(config: Config, batches: list[Any] | None = None) -> None:
 
 
 def main() -> None:
-    config, _ = parse_args("shared.bench.limit")
-    run(lambda: fit(config))
+    config, _ = parse_args("shared.bench.timed.limit")
+    run(lambda: train_bare(config))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What each feature of a Trainer costs: one rung of a ladder, over the net and the batches of
 `limit.py`.
 
-python -m shared.bench.ladder TIMES ROUNDS --width 1 --max_epochs 3
+python -m shared.bench.timed.ladder TIMES ROUNDS --width 1 --max_epochs 3
 
 All rungs are climbed in one process, in turn and many times: what a feature adds is a tenth of what
 a machine that others share is slower or faster by a minute later. The network is as small as can
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.bench import limit
+from shared.bench.timed import limit
 from shared.config import Config, parse_args, run
 from shared.results import write_atomically
 
@@ -73,7 +73,7 @@ class Batches:
         return len(self.batches)
 
 
-def fit(name: str, config: Config, batches: list[Any]) -> None:
+def train_on(name: str, config: Config, batches: list[Any]) -> None:
     """Train on one rung."""
     rung = RUNGS[name]
     # Set by importing pytorch_lightning: without a GPU, every optimizer step then looks for its
@@ -82,7 +82,7 @@ def fit(name: str, config: Config, batches: list[Any]) -> None:
     if rung is None or not rung.keep_nvml:
         del os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"]
     if rung is None:
-        limit.fit(config, batches)
+        limit.train_bare(config, batches)
         return
     with tempfile.TemporaryDirectory() as folder:
         climb_on(rung, config, Batches(batches), folder)
@@ -160,11 +160,11 @@ def climb(rounds: int, config: Config) -> dict[str, list[list[float]]]:
     ends: list[float] = []
     register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter()))
     found: dict[str, list[list[float]]] = {name: [] for name in RUNGS}
-    fit("tuned", config, batches)  # memory is taken, and code is loaded, for the first time
+    train_on("tuned", config, batches)  # memory is taken, and code is loaded, for the first time
     for number in range(rounds):
         for name in list(RUNGS)[:: 1 if number % 2 == 0 else -1]:
             ends.clear()
-            fit(name, config, batches)
+            train_on(name, config, batches)
             found[name].append(list(ends))
     return found
 
@@ -172,7 +172,7 @@ def climb(rounds: int, config: Config) -> dict[str, list[list[float]]]:
 def main() -> None:
     """Arguments: a file for the times, how many rounds, and the flags of train."""
     path, rounds, *flags = sys.argv[1:]
-    config, _ = parse_args("shared.bench.ladder", flags)
+    config, _ = parse_args("shared.bench.timed.ladder", flags)
     run(lambda: write_atomically(Path(path), json.dumps(climb(int(rounds), config))))
 
 
