@@ -16,7 +16,6 @@ from shared.figures import add_figures
 from shared.finite import FiniteLoss
 from shared.model import ConvNet, compile_network, make_optimizer, make_scheduler
 from shared.ranks import gather
-from shared.results import is_within_epoch
 from shared.seeds import (
     generator_state,
     metric_state,
@@ -24,6 +23,7 @@ from shared.seeds import (
     restore_metric,
     seed_epoch,
 )
+from shared.summary import is_within_epoch
 
 
 class ImageClassifier(pl.LightningModule):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared import results
+from shared import summary as results
 from shared.config import Config, parse_args, run
 
 

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shared import ranks, results
+from shared import ranks
+from shared import summary as results
 from shared.config import Config, UsageError, parse_args, run
 
 
@@ -24,7 +25,7 @@ def fit(config: Config) -> dict[str, Any]:
 
     from lightning.data import ImageData
     from lightning.module import ImageClassifier
-    from shared.interrupt import Interrupt
+    from shared.signals import Interrupt
 
     config = results.after_restart("lightning", config)  # [ddp] after a process has died
     ckpt_path = None

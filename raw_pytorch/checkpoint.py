@@ -17,7 +17,8 @@ from raw_pytorch import distributed
 from raw_pytorch.early_stopping import EarlyStopping
 from shared.config import Config
 from shared.data import ResumableLoader
-from shared.results import (
+from shared.seeds import generator_state, metric_state, restore_generators, restore_metric
+from shared.summary import (
     DATA_HPARAMS,
     DATA_STATE,
     MODULE_HPARAMS,
@@ -27,7 +28,6 @@ from shared.results import (
     is_within_epoch,
     write_atomically,
 )
-from shared.seeds import generator_state, metric_state, restore_generators, restore_metric
 
 
 def state(

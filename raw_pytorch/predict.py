@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shared import results
+from shared import summary as results
 from shared.config import Config, parse_args, run
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from shared import results
+from shared import summary as results
 from shared.config import Config, parse_args, run
 
 
@@ -24,8 +24,8 @@ def fit(config: Config) -> dict[str, Any]:
     from raw_pytorch.precision import Precision
     from raw_pytorch.progress import ProgressBar
     from shared.finite import FiniteLoss
-    from shared.interrupt import Interrupt
     from shared.seeds import seed_epoch, seed_everything
+    from shared.signals import Interrupt
 
     config = results.after_restart("raw_pytorch", config)  # [ddp] after a process has died
     saved = checkpoint.load(config)  # [resume] None for a new run

@@ -34,7 +34,7 @@ from shared.compare.page import benched
 from shared.compare.page.page import make_comparison, render
 from shared.compare.trace.trace import trace_both
 from shared.config import Config
-from shared.results import SIDES
+from shared.summary import SIDES
 
 pytest_plugins = "support.faults"
 

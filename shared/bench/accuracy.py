@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from shared.config import fail, parse_args
-from shared.results import RUNS, SIDES, write_atomically
+from shared.summary import RUNS, SIDES, write_atomically
 
 SEEDS = range(5)
 

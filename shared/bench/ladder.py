@@ -21,7 +21,7 @@ from typing import Any
 
 from shared.bench import limit
 from shared.config import Config, parse_args, run
-from shared.results import write_atomically
+from shared.summary import write_atomically
 
 
 @dataclass(frozen=True)

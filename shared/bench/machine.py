@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from shared.results import versions
+from shared.summary import versions
 
 
 def describe_machine() -> dict[str, Any]:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from shared.config import Config, RunError, UsageError, parse_args, run
-from shared.results import RUNS, SIDES, write_atomically
+from shared.summary import RUNS, SIDES, write_atomically
 
 FLAGS = ("--raw", "--lightning")
 

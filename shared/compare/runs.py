@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.config import UsageError
-from shared.results import SIDES
+from shared.summary import SIDES
 
 # What may differ between two runs of the same recipe.
 OWN = {"run_dir", "data_dir", "progress_bar", "num_workers"}

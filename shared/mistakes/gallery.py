@@ -22,7 +22,7 @@ from shared.compare.source.lines import ROOT
 from shared.config import RunError, fail, run
 from shared.divergence.divergence import Command, record, report
 from shared.divergence.records import Run
-from shared.results import RUNS, write_atomically
+from shared.summary import RUNS, write_atomically
 
 # For each file of a side: the text that is replaced, what takes its place, and how often it has to
 # occur there if not once.

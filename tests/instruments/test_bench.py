@@ -22,7 +22,7 @@ from shared.compare.page.words import LANGUAGES
 from shared.config import RunError
 from shared.data import load
 from shared.docs import readme
-from shared.results import SIDES
+from shared.summary import SIDES
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from support.record import SIDES
 
 from shared.docs import faults, readme
-from shared.results import RUNS, print_summary
+from shared.summary import RUNS, print_summary
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

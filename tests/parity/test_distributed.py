@@ -21,7 +21,7 @@ from support.record import SIDES
 
 from shared.config import Config, RunError, UsageError
 from shared.data import evaluation_batch_size
-from shared.results import read_checkpoint
+from shared.summary import read_checkpoint
 
 BATCH = 50
 OPTIONS = dict(max_epochs=2, batch_size=BATCH, accelerator="cpu", log_every_n_steps=1)

@@ -9,7 +9,7 @@ import torch
 from support.record import SIDES, Record, assert_equal_runs, record_fit
 
 from shared.config import Config
-from shared.results import check_checkpoint, find_checkpoint
+from shared.summary import check_checkpoint, find_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 

@@ -14,7 +14,7 @@ import pytest
 from support.record import SIDES, at_batch, first_difference, points, record_fit, recording
 
 from shared.config import Config, Interrupted, UsageError
-from shared.results import read_checkpoint
+from shared.summary import read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
@@ -199,7 +199,7 @@ def test_a_signal_while_a_program_starts_ends_it_with_one_line(
 def test_a_signal_before_there_is_a_run_folder_ends_the_run_with_one_line(
     side, number, command, one_line, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("shared.results.create_run_dir", lambda *_: send(number)())
+    monkeypatch.setattr("shared.summary.create_run_dir", lambda *_: send(number)())
     outcome = command(f"{side}.train", "--accelerator", "cpu")
     assert outcome.status == 130
     one_line(outcome.err, f"interrupted by {number.name}")

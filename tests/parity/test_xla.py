@@ -9,7 +9,7 @@ import pytest
 from support.record import SIDES
 
 from shared.config import Config
-from shared.results import read_checkpoint
+from shared.summary import read_checkpoint
 
 pytest.importorskip("torch_xla", reason="make test-xla tests the path of a TPU")
 

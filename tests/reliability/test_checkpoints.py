@@ -17,7 +17,7 @@ from conftest import Outcome, Run
 from PIL import Image
 
 from shared.config import RunError
-from shared.results import read_checkpoint
+from shared.summary import read_checkpoint
 
 PROGRAMS = ("train", "test", "predict")
 

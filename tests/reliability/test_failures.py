@@ -18,7 +18,7 @@ from support.record import at_batch, spoiled_loss
 
 from shared.config import Config, UsageError
 from shared.data import ImageDataset
-from shared.results import create_run_dir, read_checkpoint
+from shared.summary import create_run_dir, read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 

@@ -16,7 +16,7 @@ from support.killed import PLACES, Ended, Moment, ended, start
 from support.record import SIDES, points
 
 from shared.config import Config
-from shared.results import read_checkpoint
+from shared.summary import read_checkpoint
 
 SEED = int(os.environ.get("CHAOS_SEED", 0))
 SAME = "weights_sha256 best_weights_sha256 best_epoch global_step test_loss val_loss".split()

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from shared.results import write_atomically
+from shared.summary import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from shared.config import Config
 from shared.data import ResumableLoader
-from shared.results import fingerprint, read_checkpoint
+from shared.summary import fingerprint, read_checkpoint
 
 SIDES = ("raw_pytorch", "lightning")
 

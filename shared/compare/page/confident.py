@@ -69,7 +69,7 @@ def _answers(folder: Path, split: Any) -> Tensor:
     import torch
 
     from shared.model import ConvNet
-    from shared.results import read_checkpoint
+    from shared.summary import read_checkpoint
 
     weights = read_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
     net = ConvNet().eval()

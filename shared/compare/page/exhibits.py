@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from shared.compare.page.words import mistakes
-from shared.results import RUNS
+from shared.summary import RUNS
 
 WIDTH, HEIGHT = 180, 44
 

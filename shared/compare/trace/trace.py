@@ -25,7 +25,7 @@ from typing import Any
 from shared.compare.source.lines import ROOT
 from shared.compare.trace.operations import OPERATIONS, Operation
 from shared.config import Config, RunError
-from shared.results import SIDES
+from shared.summary import SIDES
 
 BATCHES, BATCH_SIZE = 2, 64
 PACKAGES = ("pytorch_lightning", "lightning_fabric")

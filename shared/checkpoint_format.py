@@ -13,7 +13,7 @@ import torch
 
 from shared.config import Config, RunError, UsageError, shown
 from shared.model import ConvNet, make_optimizer
-from shared.results import DATA_HPARAMS, DATA_STATE, MODULE_HPARAMS
+from shared.summary import DATA_HPARAMS, DATA_STATE, MODULE_HPARAMS
 
 # Lightning migrates older checkpoints while it loads them, and the raw side does not; newer ones
 # may hold anything. In step with requirements.txt.

@@ -12,7 +12,7 @@ import torch
 from support.record import SIDES
 
 from shared.config import Config
-from shared.results import create_run_dir, fingerprint, print_summary, write_atomically
+from shared.summary import create_run_dir, fingerprint, print_summary, write_atomically
 
 KEYS = (
     "implementation dataset seed device world_size precision epochs global_step parameters "

@@ -220,7 +220,7 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
         UsageError: the checkpoint comes from a run with another dataset or recipe.
         RunError: as `read_checkpoint`, or what it holds is not what this project writes.
     """
-    from shared import fits
+    from shared import checkpoint_format as fits
 
     checkpoint = read_checkpoint(path)
     saved = fits.hyperparameters(path, checkpoint)

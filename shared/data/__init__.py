@@ -1,0 +1,1 @@
+from shared.data.datasets import *  # noqa: F403
