@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from shared.checkpoints import is_within_epoch
 from shared.figures import add_figures
 from shared.finite import FiniteLoss
 from shared.model import ConvNet, compile_network, make_optimizer, make_scheduler
@@ -23,7 +24,6 @@ from shared.seeds import (
     restore_metric,
     seed_epoch,
 )
-from shared.summary import is_within_epoch
 
 
 class ImageClassifier(pl.LightningModule):

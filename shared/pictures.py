@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageFilter, ImageOps
 from torch.utils.data import DataLoader
 
-from shared.config import RunError
 from shared.data import DATASETS, ImageDataset, collate
+from shared.errors import RunError
 
 # The longer side of what is drawn, in pixels of the final 28×28 picture. MNIST fits its digits into
 # 20 pixels and centres them by mass (LeCun et al., 1998); those of scikit-learn fill the picture
@@ -132,7 +132,7 @@ def prepare(dataset: str, picture: Image.Image) -> np.ndarray:
     canvas[top : top + height, left : left + width] = drawn
     canvas *= 255 / canvas.max()
     if dataset == "digits":
-        # These digits were scanned at 8×8 pixels and enlarged: see shared/data.py.
+        # These digits were scanned at 8×8 pixels and enlarged: see shared/data/datasets.py.
         tiny = Image.fromarray(canvas).resize((8, 8), Image.Resampling.BOX)
         canvas = torch.nn.functional.interpolate(
             torch.from_numpy(np.array(tiny))[None, None],

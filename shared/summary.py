@@ -1,271 +1,25 @@
-"""What a run leaves behind, the same for both sides: its folder, its summary, the fingerprint of
-its weights, and the closing lines on the screen."""
+"""How a run ends: the fingerprint of its weights, `summary.json`, the predictions, and the closing
+lines on the screen, the same for both sides."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
-import itertools
 import json
-import os
-import pickle
 import platform
-import tempfile
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from shared import ranks
-from shared.config import Config, RunError, UsageError, shown, to_yaml
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-RUNS = Path("runs")
-SIDES = ("raw_pytorch", "lightning")
-
-
-def create_run_dir(side: str, config: Config) -> Path:
-    """Make the folder of a run that trains, with its resolved `config.yaml`.
-
-    A run that resumes from `last` or `best` goes on in the folder of that checkpoint. Otherwise the
-    folder is `--run_dir`, or the next free version; it is claimed by making it, so two runs started
-    at the same moment never share one.
-
-    Of several processes, the first one makes it; the others hear from it which one it is.
-
-    Raises:
-        UsageError: `--run_dir` holds a run already, and this one does not resume it.
-    """
-    if config.fast_dev_run or ranks.rank() > 0:
-        return RUNS / side / config.dataset / "fast_dev_run"  # only a name: nothing is written
-    if config.ckpt_path in ("last", "best"):
-        run_dir = find_checkpoint(side, config).parent.parent
-        # The summary says that a run has finished; from here on this one has not.
-        (run_dir / "summary.json").unlink(missing_ok=True)
-    elif config.run_dir is not None:
-        run_dir = Path(config.run_dir)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if not _claim(run_dir) and not _is_ours(run_dir):
-            raise UsageError(
-                f"--run_dir: {run_dir} holds a run already; give another folder, or resume it with "
-                "--ckpt_path last"
-            )
-    else:
-        run_dir = _next_version(RUNS / side / config.dataset)
-    (run_dir / "checkpoints").mkdir(exist_ok=True)
-    _remove_partial(run_dir)
-    if ranks.run_id():
-        write_atomically(run_dir / RUN_ID, ranks.run_id())
-    resolved = dataclasses.replace(config, run_dir=str(run_dir), ckpt_path=None)
-    write_atomically(run_dir / "config.yaml", to_yaml(resolved))
-    return run_dir
-
-
-def _claim(run_dir: Path) -> bool:
-    """Take the folder for a new run. Of several that try at the same moment, one gets it: only one
-    can make the folder within."""
-    if (run_dir / "config.yaml").exists():
-        return False
-    try:
-        (run_dir / "checkpoints").mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
-def _remove_partial(run_dir: Path) -> None:
-    """Remove what a killed run has left of the files that it was writing. Not of predictions.csv:
-    another program may be writing that one now."""
-    parts = [run_dir.glob(f".{name}-????????") for name in ("config.yaml", "summary.json", RUN_ID)]
-    parts += [(run_dir / "checkpoints").glob(f".{name}.ckpt-????????") for name in ("last", "best")]
-    for path in itertools.chain(*parts):
-        path.unlink(missing_ok=True)
-
-
-# In a run folder: by which torchrun the run was started.
-RUN_ID = ".torchrun"
-
-
-def _is_ours(run_dir: Path) -> bool:
-    path = run_dir / RUN_ID
-    return ranks.run_id() is not None and path.is_file() and path.read_text() == ranks.run_id()
-
-
-def after_restart(side: str, config: Config) -> Config:
-    """The configuration with which a run goes on that torchrun has started again, because one of
-    its processes died (`--max_restarts`): in its old folder, from its last checkpoint."""
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) == 0 or config.fast_dev_run:
-        return config
-    parent = RUNS / side / config.dataset
-    folders = [parent / f"version_{version}" for version in sorted(_versions(parent))[::-1]]
-    if config.run_dir is not None:
-        folders = [Path(config.run_dir)]
-    run_dir = next((folder for folder in folders if _is_ours(folder)), None)
-    if run_dir is None:
-        return config
-    has_checkpoint = (run_dir / "checkpoints" / "last.ckpt").is_file()
-    ckpt_path = "last" if has_checkpoint else config.ckpt_path
-    return dataclasses.replace(config, run_dir=str(run_dir), ckpt_path=ckpt_path)
-
-
-def _next_version(parent: Path) -> Path:
-    parent.mkdir(parents=True, exist_ok=True)
-    version = max(_versions(parent), default=-1) + 1
-    while True:
-        try:
-            (parent / f"version_{version}").mkdir()
-            return parent / f"version_{version}"
-        except FileExistsError:
-            version += 1
-
-
-def _versions(parent: Path) -> list[int]:
-    names = os.listdir(parent) if parent.is_dir() else []
-    return [int(n[8:]) for n in names if n.startswith("version_") and n[8:].isdecimal()]
-
-
-def find_checkpoint(side: str, config: Config) -> Path:
-    """The file that `--ckpt_path` means: itself, or `last` or `best` (the default) of the run
-    folder, which is `--run_dir` or the newest version that has such a checkpoint.
-
-    Raises:
-        UsageError: there is no such file.
-    """
-    name = config.ckpt_path or "best"
-    if name not in ("last", "best"):
-        if not Path(name).is_file():
-            what = f"{name} is not a file" if Path(name).exists() else f"no file {name}"
-            raise UsageError(f"--ckpt_path: {what}; give a checkpoint, or last or best")
-        return Path(name)
-    if config.run_dir is not None:
-        path = Path(config.run_dir) / "checkpoints" / f"{name}.ckpt"
-        if not path.is_file():
-            raise UsageError(f"--run_dir: {config.run_dir} holds no checkpoints/{name}.ckpt")
-        return path
-    parent = RUNS / side / config.dataset
-    for version in sorted(_versions(parent), reverse=True):
-        path = parent / f"version_{version}" / "checkpoints" / f"{name}.ckpt"
-        if path.is_file():
-            return path
-    raise UsageError(
-        f"--ckpt_path: no {name}.ckpt below {parent}; run python -m {side}.train first, or give "
-        "a file"
-    )
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint onto the CPU, running no code that it may hold.
-
-    Raises:
-        RunError: the file is damaged, or not a checkpoint of either side.
-    """
-    import torch
-
-    try:
-        _check_archive(path)
-        with warnings.catch_warnings():  # what it says of TorchScript is said below
-            warnings.simplefilter("ignore")
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except RunError:
-        raise
-    except pickle.UnpicklingError:
-        raise RunError(f"{path}: holds more than tensors and plain values; not loaded") from None
-    # Of nearly every kind, where a bit of the archive's directory flipped.
-    except Exception as error:
-        if isinstance(error, OSError) and error.filename:
-            raise RunError(f"{path}: {error.strerror}") from None
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(f"{path}: not a whole checkpoint file ({reason[:120]})") from None
-    missing = {"state_dict", "epoch", "global_step", MODULE_HPARAMS, DATA_HPARAMS, DATA_STATE}
-    if not isinstance(checkpoint, dict) or not missing <= checkpoint.keys():
-        raise RunError(f"{path}: a PyTorch file, but not a checkpoint of this project")
-    return checkpoint
-
-
-def _check_archive(path: Path) -> None:
-    """Look at the sums inside the zip archive that a checkpoint is: PyTorch itself would load a
-    flipped bit."""
-    with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-        # PyTorch packs nothing. What is packed, or stands in the archive twice, may be a bomb: a
-        # small file that fills the memory.
-        packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
-        if packed or sum(part.file_size for part in parts) > path.stat().st_size:
-            raise RunError(f"{path}: a packed zip archive, and not a checkpoint; not loaded")
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise RunError(f"{path}: damaged (the sum of {damaged} is wrong); use another checkpoint")
-
-
-# The keys under which Lightning stores what `save_hyperparameters` saw in a module and in a data
-# module (pytorch_lightning/core/mixins/hparams_mixin.py and core/datamodule.py).
-MODULE_HPARAMS, DATA_HPARAMS = "hyper_parameters", "datamodule_hyper_parameters"
-# And the state of a data module: the name of its class.
-DATA_STATE = "ImageData"
-# And that of early stopping, which holds its patience.
-STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
-
-
-def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, Any]:
-    """Load the checkpoint, and make sure that it fits this run.
-
-    To resume exactly, the whole recipe has to be what it was; to test or to predict, the dataset.
-
-    Raises:
-        UsageError: the checkpoint comes from a run with another dataset or recipe.
-        RunError: as `read_checkpoint`, or what it holds is not what this project writes.
-    """
-    from shared import checkpoint_format as fits
-
-    checkpoint = read_checkpoint(path)
-    saved = fits.hyperparameters(path, checkpoint)
-    names = [n for n in saved if hasattr(config, n)] if resume else ["dataset"]
-    _check_recipe(path, config, {n: saved.get(n) for n in names if n not in UNBOUND})
-    fits.check(path, checkpoint, saved, resume=resume)
-    if resume:
-        # Lightning goes on with the patience in the checkpoint, whatever it is told.
-        patience = checkpoint["callbacks"].get(STOPPING_KEY, {}).get("patience")
-        _check_recipe(path, config, {**_beside(path), "early_stopping_patience": patience})
-    world_size = config.devices * config.num_nodes
-    if resume and checkpoint[DATA_STATE]["world_size"] != world_size:
-        raise UsageError(
-            f"--devices: {world_size} processes in all; {path} was trained with "
-            f"{checkpoint[DATA_STATE]['world_size']}"
-        )
-    done = checkpoint[DATA_STATE]["epoch"]
-    if resume and config.ckpt_path not in ("last", "best") and done >= config.max_epochs:
-        raise UsageError(
-            f"--ckpt_path: {path} has all its {done} epochs behind it; give it to the test program"
-        )
-    return checkpoint
-
-
-def _check_recipe(path: Path, config: Config, trained: Mapping[str, Any]) -> None:
-    for name, value in trained.items():
-        if value != getattr(config, name):
-            raise UsageError(
-                f"--{name}: got {getattr(config, name)!r}; {path} was trained with {shown(value)}"
-            )
-
-
-def _beside(path: Path) -> dict[str, Any]:
-    """What a checkpoint does not say of its recipe, and the run folder around it does."""
-    import yaml
-
-    try:
-        config = yaml.safe_load((path.parent.parent / "config.yaml").read_text())
-        return {name: config[name] for name in ("precision", "gradient_clip_val")}
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return {}
-
-
-# What may change when a run is resumed, since it does not change the weights.
-UNBOUND = {"data_dir", "num_workers"}
+from shared.checkpoints import read_checkpoint
+from shared.config import Config
+from shared.data import DATASETS
+from shared.errors import RunError, counted
+from shared.files import write_atomically
 
 
 def final_metrics(validated: Mapping[str, Any], tested: Mapping[str, Any]) -> dict[str, float]:
@@ -273,11 +27,6 @@ def final_metrics(validated: Mapping[str, Any], tested: Mapping[str, Any]) -> di
     metrics = {**validated, **tested}
     names = ("val/loss", "val/accuracy", "test/loss", "test/accuracy")
     return {f"hp/{name.replace('/', '_')}": float(metrics[name]) for name in names}
-
-
-def is_within_epoch(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether it was written between two steps of an epoch, and not at an epoch's end."""
-    return checkpoint[DATA_STATE]["batch_idx"] > 0
 
 
 def fingerprint(state_dict: Mapping[str, Tensor]) -> str:
@@ -290,14 +39,8 @@ def fingerprint(state_dict: Mapping[str, Tensor]) -> str:
         tensor = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         # A zero-dimensional tensor has no bytes to view until it has a dimension.
-        digest.update(tensor.reshape(-1).view(dtype=_bytes()).numpy().tobytes())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _bytes() -> Any:
-    import torch
-
-    return torch.uint8
 
 
 def versions() -> dict[str, str]:
@@ -374,29 +117,6 @@ def write_summary(
     return summary
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that whoever looks sees the old one or the new one, whole."""
-    data = content.encode() if isinstance(content, str) else content
-    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner may read; a run folder is for everyone.
-        os.chmod(partial, 0o666 & ~_umask())
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def print_summary(summary: dict[str, Any]) -> None:
     """The closing lines of a run, the same on both sides, at most 80 columns wide."""
     if not summary:  # in all processes but the first
@@ -408,7 +128,8 @@ def print_summary(summary: dict[str, Any]) -> None:
         return
     print(f"dataset       {s['dataset']}, {s['train_images']:,} training images, seed {s['seed']}")
     print(f"model         {s['parameters']:,} parameters on {device}, {s['precision']}")
-    print(f"trained       {s['epochs']} epochs, {s['global_step']} steps, {s['fit_seconds']:.2f} s")
+    epochs, steps = counted(s["epochs"], "epoch"), counted(s["global_step"], "step")
+    print(f"trained       {epochs}, {steps}, {s['fit_seconds']:.2f} s")
     print(f"validation    accuracy {s['val_accuracy']:.2%}, loss {s['val_loss']:.4f}")
     print(
         f"test          accuracy {s['test_accuracy']:.2%}, loss {s['test_loss']:.4f}, "
@@ -453,8 +174,6 @@ def print_answers(
     Raises:
         RunError: after the answers, if there are `problems`: a line on each unreadable picture.
     """
-    from shared.data import DATASETS
-
     classes = DATASETS[dataset].classes
     width = max(map(len, classes))
     for file, row in zip(files, probabilities, strict=True):

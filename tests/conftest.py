@@ -30,11 +30,12 @@ from support.made_up import made_up_bench
 from torch.utils.tensorboard import SummaryWriter
 
 import shared.data
+import shared.data.download
 from shared.compare.page import benched
 from shared.compare.page.page import make_comparison, render
 from shared.compare.trace.trace import trace_both
 from shared.config import Config
-from shared.summary import SIDES
+from shared.files import SIDES
 
 pytest_plugins = "support.faults"
 
@@ -382,7 +383,7 @@ def mirror(
     """A server that torchvision takes for the only one that has MNIST, asked again at once."""
     import torchvision.datasets
 
-    monkeypatch.setattr(shared.data, "DOWNLOAD_RETRIES", (0.0, 0.0))
+    monkeypatch.setattr(shared.data.download, "DOWNLOAD_RETRIES", (0.0, 0.0))
     mirror = mirrors()
     expect_sums_of(small_files, monkeypatch)
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror.url])

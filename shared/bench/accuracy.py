@@ -12,15 +12,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shared.config import fail, parse_args
-from shared.summary import RUNS, SIDES, write_atomically
+from shared.cli import parse_args
+from shared.errors import fail
+from shared.files import RUNS, SIDES, write_atomically
 
 SEEDS = range(5)
 
 
 def main() -> None:
     arguments = sys.argv[1:]
-    config, _ = parse_args("shared.bench.accuracy", arguments)
+    config, _ = parse_args(
+        "shared.bench.accuracy",
+        arguments,
+        description="Train both sides with five seeds, and compare.",
+    )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in SEEDS:

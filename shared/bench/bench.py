@@ -22,8 +22,9 @@ from shared.bench.machine import describe_machine
 from shared.bench.plan import Task, make_noise, plan
 from shared.bench.timing import Times, epoch_seconds, step_seconds, time_ladder, time_program
 from shared.compare.source.lines import ROOT
-from shared.config import Config, Interrupted, RunError, UsageError, fail, run
-from shared.summary import RUNS, write_atomically
+from shared.config import Config
+from shared.errors import Interrupted, RunError, UsageError, fail, run
+from shared.files import RUNS, write_atomically
 
 FOLDER = RUNS / "bench"
 FULL, QUICK, UNFINISHED = (FOLDER / f"{name}.json" for name in ("bench", "quick", "unfinished"))

@@ -10,7 +10,7 @@ from typing import Any
 from shared.bench import tables
 from shared.bench.tables import Spread, select, spread
 from shared.compare.page.words import english
-from shared.summary import SIDES, write_atomically
+from shared.files import SIDES, write_atomically
 
 # Stand-ins for colours: the page's style sheet has them for light and dark, a file of its own gets
 # those on the right.

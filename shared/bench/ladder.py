@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from shared.bench import limit
-from shared.config import Config, parse_args, run
-from shared.summary import write_atomically
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import run
+from shared.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,11 @@ def climb(rounds: int, config: Config) -> dict[str, list[list[float]]]:
 def main() -> None:
     """Arguments: a file for the times, how many rounds, and the flags of train."""
     path, rounds, *flags = sys.argv[1:]
-    config, _ = parse_args("shared.bench.ladder", flags)
+    config, _ = parse_args(
+        "shared.bench.ladder",
+        flags,
+        description="Train with one feature of the Trainer: the rung named before the flags.",
+    )
     run(lambda: write_atomically(Path(path), json.dumps(climb(int(rounds), config))))
 
 

@@ -26,8 +26,8 @@ from shared.bench import tables as bench_tables
 from shared.bench.bench import FOLDER, digest, dumps, find_mnist
 from shared.bench.machine import describe_machine
 from shared.compare.source.lines import ROOT
-from shared.config import Interrupted, RunError, UsageError, fail, run
-from shared.summary import SIDES, write_atomically
+from shared.errors import Interrupted, RunError, UsageError, fail, run
+from shared.files import SIDES, write_atomically
 
 GOAL = 0.99
 # Others take every core, and so do ours here; of more than four, so small a network makes no use.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.bench.ladder import RUNGS
-from shared.summary import SIDES, write_atomically
+from shared.files import SIDES, write_atomically
 
 # Training images; noise() makes as many as are asked for.
 IMAGES = {"digits": 1257, "mnist": 55_000}

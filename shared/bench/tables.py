@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from shared.bench.ladder import RUNGS
 from shared.bench.plan import SHARED
 from shared.compare.page.words import english, words
-from shared.summary import SIDES
+from shared.files import SIDES
 
 Row = dict[str, Any]
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from shared.compare.source.lines import ROOT
-from shared.config import RunError
+from shared.errors import RunError
 
 # Steps at the start of a run that are left out of the time per step: memory is taken for the first
 # time, and the processor comes out of its sleep.

@@ -12,8 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared.config import Config, RunError, UsageError, parse_args, run
-from shared.summary import RUNS, SIDES, write_atomically
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import RunError, UsageError, run
+from shared.files import RUNS, SIDES, write_atomically
 
 FLAGS = ("--raw", "--lightning")
 
@@ -24,7 +26,12 @@ def main() -> None:
         folders = run(lambda: given_folders(argv))
         memory: list[int | None] = [None, None]
     else:
-        config, _ = parse_args("shared.compare", argv)
+        config, _ = parse_args(
+            "shared.compare",
+            argv,
+            description="Train both sides, and write a page that compares them; or, with --raw RUN "
+            "--lightning RUN and nothing else, compare two runs that are there.",
+        )
         run(lambda: check(config))
         trained = [run(lambda side=side: train(side, argv)) for side in SIDES]
         folders, memory = [t[0] for t in trained], [t[1] for t in trained]

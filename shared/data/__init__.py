@@ -1,1 +1,16 @@
-from shared.data.datasets import *  # noqa: F403
+"""The data: what it is (`datasets`), in which order it is visited (`loaders`), and how its files
+are read (`idx`) and fetched (`download`)."""
+
+from shared.data.datasets import DATASETS, DatasetInfo, ImageDataset, load, prepare
+from shared.data.loaders import ResumableLoader, collate, make_loader
+
+__all__ = [
+    "DATASETS",
+    "DatasetInfo",
+    "ImageDataset",
+    "ResumableLoader",
+    "collate",
+    "load",
+    "make_loader",
+    "prepare",
+]

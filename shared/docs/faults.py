@@ -8,7 +8,7 @@ import json
 import re
 
 from shared.compare.source.lines import ROOT
-from shared.summary import RUNS, SIDES
+from shared.files import RUNS, SIDES
 
 
 @dataclasses.dataclass

@@ -20,7 +20,8 @@ import yaml
 from shared.compare.page.words import mistakes, words
 from shared.compare.source.lines import LIGHTNING, RAW, ROOT, concerns, files, total
 from shared.docs import faults
-from shared.summary import RUNS, SIDES, print_summary, write_atomically
+from shared.files import RUNS, SIDES, write_atomically
+from shared.summary import print_summary
 
 MEASURED = ROOT / "shared" / "bench" / "measured"
 READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")

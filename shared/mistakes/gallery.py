@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from shared.compare.source.lines import ROOT
-from shared.config import RunError, fail, run
 from shared.divergence.divergence import Command, record, report
 from shared.divergence.records import Run
-from shared.summary import RUNS, write_atomically
+from shared.errors import RunError, fail, run
+from shared.files import RUNS, write_atomically
 
 # For each file of a side: the text that is replaced, what takes its place, and how often it has to
 # occur there if not once.
@@ -338,7 +338,7 @@ MISTAKES = [
     ),
     Mistake(
         "last weights tested instead of the best",
-        {"train.py": [("results.read_checkpoint(best)", "results.read_checkpoint(last)")]},
+        {"train.py": [("checkpoints.read_checkpoint(best)", "checkpoints.read_checkpoint(last)")]},
         "evaluation-weights", 20,
         TRAP, "trainer.test(module) tests the last weights, without a word; say ckpt_path=",
         options={"lr": 0.3, "max_epochs": 4, "early_stopping_patience": 1},

@@ -19,10 +19,10 @@ from shared.bench.plan import Task, make_noise, plan
 from shared.bench.stopwatch import Stopwatch
 from shared.bench.timing import Times, epoch_seconds, step_seconds, time_program
 from shared.compare.page.words import LANGUAGES
-from shared.config import RunError
 from shared.data import load
 from shared.docs import readme
-from shared.summary import SIDES
+from shared.errors import RunError
+from shared.files import SIDES
 
 
 @pytest.fixture(scope="module")

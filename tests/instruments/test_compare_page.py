@@ -26,7 +26,7 @@ from shared.compare.page.page import Comparison
 from shared.compare.page.words import LANGUAGES
 from shared.compare.source import sidebyside
 from shared.compare.source.lines import LIGHTNING, RAW, concerns
-from shared.summary import SIDES
+from shared.files import SIDES
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,10 @@ from conftest import ROOT
 from support.ddp_worker import record
 from support.record import SIDES
 
-from shared.config import Config, RunError, UsageError
-from shared.data import evaluation_batch_size
-from shared.summary import read_checkpoint
+from shared.checkpoints import read_checkpoint
+from shared.config import Config
+from shared.data.loaders import evaluation_batch_size
+from shared.errors import RunError, UsageError
 
 BATCH = 50
 OPTIONS = dict(max_epochs=2, batch_size=BATCH, accelerator="cpu", log_every_n_steps=1)

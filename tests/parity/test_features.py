@@ -23,7 +23,8 @@ from support.record import (
 )
 
 from raw_pytorch import devices
-from shared.config import Config, Interrupted, UsageError
+from shared.config import Config
+from shared.errors import Interrupted, UsageError
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
@@ -224,7 +225,7 @@ def test_the_scaler_survives_an_interruption(side, live_scaler, tmp_path):
 def test_a_finished_checkpoint_is_not_resumed_in_a_new_folder(side, tmp_path):
     record = run(side, tmp_path / "old")
     path = f"{record.summary['run_dir']}/checkpoints/last.ckpt"
-    with pytest.raises(UsageError, match="all its 1 epochs behind it"):
+    with pytest.raises(UsageError, match="has been trained to its end, for 1 epoch;"):
         run(side, tmp_path / "new", ckpt_path=path)
     assert not (tmp_path / "new").exists()
 

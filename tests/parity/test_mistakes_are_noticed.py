@@ -26,7 +26,8 @@ from support.record import (
 )
 
 import raw_pytorch
-from shared.config import Config, Interrupted
+from shared.config import Config
+from shared.errors import Interrupted
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
@@ -193,7 +194,9 @@ def test_a_mistake_is_noticed(name, lightning, tmp_path):
 
 
 def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
-    mistake = {"train.py": [("results.read_checkpoint(best)", "results.read_checkpoint(last)")]}
+    mistake = {
+        "train.py": [("checkpoints.read_checkpoint(best)", "checkpoints.read_checkpoint(last)")]
+    }
     for seed in range(10):
         options = dict(max_epochs=4, seed=seed, lr=0.01, dropout=0, precision="32-true")
         options.update(accumulate_grad_batches=1, early_stopping_patience=None)

@@ -8,8 +8,8 @@ import importlib
 import pytest
 from support.record import SIDES
 
+from shared.checkpoints import read_checkpoint
 from shared.config import Config
-from shared.summary import read_checkpoint
 
 pytest.importorskip("torch_xla", reason="make test-xla tests the path of a TPU")
 

@@ -16,8 +16,8 @@ import torch
 from conftest import Outcome, Run
 from PIL import Image
 
-from shared.config import RunError
-from shared.summary import read_checkpoint
+from shared.checkpoints import read_checkpoint
+from shared.errors import RunError
 
 PROGRAMS = ("train", "test", "predict")
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import Outcome
 from support.record import at_batch
 
-from shared.summary import read_checkpoint
+from shared.checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 

@@ -16,9 +16,11 @@ from conftest import wait_for
 from support.killed import Moment, ended, fork_server, start
 from support.record import at_batch, spoiled_loss
 
-from shared.config import Config, UsageError
+from shared.checkpoints import read_checkpoint
+from shared.config import Config
 from shared.data import ImageDataset
-from shared.summary import create_run_dir, read_checkpoint
+from shared.errors import UsageError
+from shared.run_folder import create_run_dir
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 

@@ -16,19 +16,9 @@ import yaml
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from shared.config import (
-    BOOLEANS,
-    NAMES,
-    RECIPES,
-    RULES,
-    Config,
-    Interrupted,
-    RunError,
-    UsageError,
-    parse_args,
-    run,
-    to_yaml,
-)
+from shared.cli import BOOLEANS, NAMES, parse_args
+from shared.config import RECIPES, RULES, Config, to_yaml
+from shared.errors import Interrupted, RunError, UsageError, run
 
 NO_WHOLE_NUMBER = ["", " ", "one", "1.5", "nan", "inf", "-inf", "1e400", "[1]", "true", "1 2", "½"]
 NO_NUMBER = ["", " ", "one", "nan", "inf", "-inf", "1e400", "[0.1]", "true", "0,1", "½"]
@@ -104,7 +94,7 @@ def test_every_flag_has_a_rule_and_wrong_values_in_these_tables() -> None:
 def test_a_wrong_value_is_answered_in_one_line_with_the_flag_and_what_is_right(
     flag: str, value: str
 ) -> None:
-    expected = RULES[flag][0]
+    expected = RULES[flag].words
     assert refused([f"--{flag}={value}"]).startswith(f"error: --{flag}: ")
     assert refused([f"--{flag}={value}"]).endswith(f"; expected {expected}")
 
@@ -113,7 +103,10 @@ def test_a_wrong_value_is_answered_in_one_line_with_the_flag_and_what_is_right(
 def test_a_wrong_object_is_refused_by_the_class_itself(field: dataclasses.Field) -> None:
     literal = field.name in ("dataset", "accelerator", "precision")
     values = ["", "no", 0, True, None, ["cpu"]] if literal else WRONG_OBJECTS[field.type]
+    filled_in = getattr(Config(), field.name) is not None and field.default is None
     for value in values:
+        if value is None and filled_in:
+            continue
         with pytest.raises(UsageError, match=f"^--{field.name}: got .*; expected "):
             Config(**{field.name: value})
 
@@ -136,7 +129,7 @@ def test_a_long_value_is_not_repeated_in_full() -> None:
         (["--seed", "1", "2"], "unknown argument 2; see --help"),
         (["--seed.x", "1"], "unknown argument ending in .x; see --help"),
         ([""], "unknown argument ''; see --help"),
-        (["--seed"], f"--seed: no value given; expected {RULES['seed'][0]}"),
+        (["--seed"], f"--seed: no value given; expected {RULES['seed'].words}"),
         (["--config"], "--config: no value given; expected a YAML file"),
         (["--config", "--seed", "1"], "--config: no value given; expected a YAML file"),
     ],
@@ -171,12 +164,12 @@ def test_images_without_a_file_are_answered_in_one_line() -> None:
         (b"train:\n  seed: 1", "unknown key train; see --help"),
         (b"config: other.yaml", "unknown key config; see --help"),
         (b"1: 2", "unknown key 1; see --help"),
-        (b"seed: one", f"seed: got 'one'; expected {RULES['seed'][0]}"),
-        (b"seed: -1", f"seed: got -1; expected {RULES['seed'][0]}"),
-        (b"seed: [1, 2]", f"seed: got [1, 2]; expected {RULES['seed'][0]}"),
-        (b"lr: .nan", f"lr: got nan; expected {RULES['lr'][0]}"),
+        (b"seed: one", f"seed: got 'one'; expected {RULES['seed'].words}"),
+        (b"seed: -1", f"seed: got -1; expected {RULES['seed'].words}"),
+        (b"seed: [1, 2]", f"seed: got [1, 2]; expected {RULES['seed'].words}"),
+        (b"lr: .nan", f"lr: got nan; expected {RULES['lr'].words}"),
         (b"data_dir: {a: 1}", "data_dir: got {'a': 1}; expected the path of a folder"),
-        (b"dataset: MNIST", f"dataset: got 'MNIST'; expected {RULES['dataset'][0]}"),
+        (b"dataset: MNIST", f"dataset: got 'MNIST'; expected {RULES['dataset'].words}"),
     ],
 )
 def test_a_wrong_yaml_file_is_named(content: bytes, message: str, tmp_path: Path) -> None:
@@ -377,16 +370,16 @@ def configs(draw: st.DrawFn) -> Config:
     """Any valid configuration, by asking each rule which of the drawn values it takes."""
     values = {}
     for field in dataclasses.fields(Config):
-        expected, is_valid = RULES[field.name]
-        if expected.startswith("one of "):
-            values[field.name] = draw(st.sampled_from(expected[len("one of ") :].split(", ")))
+        rule = RULES[field.name]
+        if rule.words.startswith("one of "):
+            values[field.name] = draw(st.sampled_from(rule.words[len("one of ") :].split(", ")))
             continue
         strategy = VALUES[field.type.split(" ")[0]]
         if field.type.startswith("int"):
             strategy |= st.integers(0, 1000)
         if field.type.startswith("float"):
             strategy |= st.floats(0, 0.99)
-        strategy = strategy.filter(is_valid)
+        strategy = strategy.filter(rule.allows)
         if field.type.endswith("None"):
             strategy |= st.none()
         values[field.name] = draw(strategy)

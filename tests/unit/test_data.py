@@ -21,9 +21,17 @@ from conftest import ROOT, Mirror, Outcome, expect_sums_of, idx, wait_for, write
 from PIL import Image
 from torch import Tensor
 
-from shared import data
-from shared.config import RunError
-from shared.data import DATASETS, FILES, ImageDataset, load, make_loader, prepare, read_idx
+from shared.data import (
+    DATASETS,
+    ImageDataset,
+    ResumableLoader,
+    download,
+    load,
+    make_loader,
+    prepare,
+)
+from shared.data.idx import FILES, read_idx
+from shared.errors import RunError
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -124,14 +132,14 @@ def test_taking_a_batch_leaves_the_pictures_as_they_are(digits: dict[str, ImageD
 # The order of an epoch, and resuming within it
 
 
-def train_loader(num_workers: int = 0, seed: int = 3) -> data.ResumableLoader:
+def train_loader(num_workers: int = 0, seed: int = 3) -> ResumableLoader:
     # Each picture holds its own number, so a batch says which pictures it has.
     images = torch.arange(50, dtype=torch.uint8).reshape(50, 1, 1, 1).expand(50, 1, 28, 28)
     dataset = ImageDataset(images, torch.arange(50), mean=0.0, std=1.0)
     return make_loader(dataset, 8, seed=seed, shuffle=True, num_workers=num_workers)
 
 
-def epoch_of(loader: data.ResumableLoader, epoch: int) -> list[list[int]]:
+def epoch_of(loader: ResumableLoader, epoch: int) -> list[list[int]]:
     loader.sampler.set_epoch(epoch)
     return [labels.tolist() for _, labels in loader]
 
@@ -524,8 +532,8 @@ FAILURES = {
 def in_haste(behaviour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that what never ends is given up soon, and nothing else is."""
     slow = behaviour in ("stall", "drip", "drip headers")
-    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 0.4 if slow else 30)
-    monkeypatch.setattr(data, "DOWNLOAD_MOST", 1_000_000)
+    monkeypatch.setattr(download, "DOWNLOAD_TIMEOUT", 0.4 if slow else 30)
+    monkeypatch.setattr(download, "DOWNLOAD_MOST", 1_000_000)
 
 
 @pytest.mark.fault("a download that fails or never ends", kind="data")
@@ -547,7 +555,7 @@ def test_a_download_that_fails_leaves_nothing_and_a_second_one_succeeds(
         load("mnist", "data")
 
     mirror.behaviour = None
-    monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT", 30)
+    monkeypatch.setattr(download, "DOWNLOAD_TIMEOUT", 30)
     prepare("mnist", "data")
     assert len(load("mnist", "data")["test"]) == 60
 
@@ -595,8 +603,8 @@ def test_a_mirror_that_answers_after_two_failures_is_waited_for_longer_each_time
     behaviour: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(data, "DOWNLOAD_RETRIES", (1.0, 4.0))
-    monkeypatch.setattr(data.time, "sleep", waits.append)
+    monkeypatch.setattr(download, "DOWNLOAD_RETRIES", (1.0, 4.0))
+    monkeypatch.setattr(download.time, "sleep", waits.append)
     mirror.behaviour, mirror.only, mirror.times = behaviour, f"{LABELS}.gz", 2
     prepare("mnist", "data")
     assert [seconds for seconds in waits if seconds] == [1.0, 4.0]
@@ -607,7 +615,7 @@ def test_a_slow_download_that_goes_on_is_not_given_up(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_haste("drip", monkeypatch)
-    monkeypatch.setattr(data, "DOWNLOAD_LEAST", 5)
+    monkeypatch.setattr(download, "DOWNLOAD_LEAST", 5)
     mirror.behaviour, mirror.only = "drip", f"{IMAGES}.gz"
     # A byte each 20 ms, three times as long as it may stand still; then the rest, which is wrong.
     threading.Timer(1.2, mirror.closing.set).start()

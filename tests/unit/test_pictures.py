@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
-from shared.config import RunError
 from shared.data import DATASETS, load
+from shared.errors import RunError
 from shared.pictures import open_picture, prepare
 
 

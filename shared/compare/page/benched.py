@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.bench import figures as bench_figures
 from shared.bench import tables as bench_tables
-from shared.summary import RUNS
+from shared.files import RUNS
 
 
 def newest() -> dict[str, Any] | None:

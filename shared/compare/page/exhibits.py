@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from shared.compare.page.words import mistakes
-from shared.summary import RUNS
+from shared.files import RUNS
 
 WIDTH, HEIGHT = 180, 44
 

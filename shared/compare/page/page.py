@@ -23,8 +23,8 @@ from shared.compare.trace.bookkeeping import kept
 from shared.compare.trace.timeline import Moment, moments
 from shared.compare.trace.trace import trace_both
 from shared.compare.trace.where import Line, Row, Trace, lines_of, rows
-from shared.config import UsageError
 from shared.docs.readme import CONCERNS
+from shared.errors import UsageError
 
 HERE = Path(__file__).parent
 

@@ -24,8 +24,9 @@ from typing import Any
 
 from shared.compare.source.lines import ROOT
 from shared.compare.trace.operations import OPERATIONS, Operation
-from shared.config import Config, RunError
-from shared.summary import SIDES
+from shared.config import Config
+from shared.errors import RunError
+from shared.files import SIDES
 
 BATCHES, BATCH_SIZE = 2, 64
 PACKAGES = ("pytorch_lightning", "lightning_fabric")
