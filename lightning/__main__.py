@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from shared import summary
 from shared.cli import parse_command
 from shared.errors import run
 
@@ -15,9 +16,6 @@ def main() -> None:
 
 
 def start(command: str, config: Any, images: list[str]) -> None:
-    # Only now: torch takes seconds to load, and a wrong flag need not wait for it.
-    from shared import summary
-
     program = importlib.import_module(f"lightning.{command}")
     if command == "predict":
         program.predict(config, images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from shared import summary
 from shared.cli import parse_command
 from shared.errors import run
 
@@ -17,7 +18,6 @@ def main() -> None:
 def start(command: str, config: Any, images: list[str]) -> None:
     # Only now: torch takes seconds to load, and a wrong flag need not wait for it.
     from raw_pytorch.distributed import launch
-    from shared import summary
 
     if launch("raw_pytorch", config):  # [ddp] all processes, and this one has waited for them
         return

@@ -1,5 +1,7 @@
 """How a run ends: the fingerprint of its weights, `summary.json`, the predictions, and the closing
-lines on the screen, the same for both sides."""
+lines on the screen, the same for both sides.
+
+torch is loaded by the functions that need it: a program has its first words before that."""
 
 from __future__ import annotations
 
@@ -9,17 +11,16 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from shared import ranks
-from shared.checkpoints import read_checkpoint
 from shared.config import Config
-from shared.data import DATASETS
 from shared.errors import RunError, counted
 from shared.files import write_atomically
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 def final_metrics(validated: Mapping[str, Any], tested: Mapping[str, Any]) -> dict[str, float]:
@@ -34,6 +35,8 @@ def fingerprint(state_dict: Mapping[str, Tensor]) -> str:
 
     Equal fingerprints are weights equal to the last bit, whatever device they lie on.
     """
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(state_dict.items()):
         tensor = tensor.detach().cpu().contiguous()
@@ -80,6 +83,8 @@ def write_summary(
     Returns:
         What was written; nothing but in the first of several processes.
     """
+    from shared.checkpoints import read_checkpoint
+
     if ranks.rank() > 0:
         return {}
     best = last = {"epoch": 0, "state_dict": module.state_dict()}
@@ -174,6 +179,8 @@ def print_answers(
     Raises:
         RunError: after the answers, if there are `problems`: a line on each unreadable picture.
     """
+    from shared.data import DATASETS
+
     classes = DATASETS[dataset].classes
     width = max(map(len, classes))
     for file, row in zip(files, probabilities, strict=True):

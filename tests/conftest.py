@@ -108,10 +108,12 @@ class Outcome(NamedTuple):
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Outcome]:
-    """`command("raw_pytorch.train", "--seed", "1")` runs a program's `main` in this process."""
+    """`command("raw_pytorch", "train", "--seed", "1")` runs a program's `main` in this process."""
 
     def run(program: str, *arguments: object) -> Outcome:
-        main = importlib.import_module(program).main
+        module = importlib.import_module(program)
+        is_package = hasattr(module, "__path__")
+        main = (importlib.import_module(f"{program}.__main__") if is_package else module).main
         monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
         capsys.readouterr()
         try:
@@ -126,7 +128,7 @@ def command(
 
 @pytest.fixture
 def program() -> Callable[..., Outcome]:
-    """`program("raw_pytorch.train", "--help")` runs a program as a user does, as a process."""
+    """`program("raw_pytorch", "train", "--help")` runs a program as a user does, as a process."""
 
     def run(name: str, *arguments: object, timeout: float = 120) -> Outcome:
         done = subprocess.run(

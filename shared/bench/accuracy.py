@@ -31,11 +31,11 @@ def main() -> None:
         for seed in SEEDS:
             for side in SIDES:
                 run_dir = Path(folder) / f"{side}-{seed}"
-                command = [sys.executable, "-m", f"{side}.train", *arguments]
+                command = [sys.executable, "-m", side, "train", *arguments]
                 command += ["--seed", str(seed), "--run_dir", str(run_dir)]
                 done = subprocess.run(command, stdout=subprocess.DEVNULL)
                 if done.returncode:
-                    fail(f"{side}.train --seed {seed} ended with status {done.returncode}", 1)
+                    fail(f"{side} train --seed {seed} ended with status {done.returncode}", 1)
                 rows.append(json.loads((run_dir / "summary.json").read_text()))
             raw, lightning = rows[-2:]
             same = "equal" if raw["weights_sha256"] == lightning["weights_sha256"] else "DIFFERENT"

@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from shared.summary import versions
+
 
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, system and versions."""
-    from shared.summary import versions  # which loads torch, and bench --help need not
-
     return {
         "cpu": cpu(),
         "cores": len(os.sched_getaffinity(0))

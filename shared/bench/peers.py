@@ -162,7 +162,7 @@ def measure(args: argparse.Namespace) -> None:
         for index, name in enumerate(todo):
             print(f"{index + 1:3} of {len(todo)}  {name:24}", end="", flush=True)
             if name in SIDES:
-                command = [sys.executable, "-m", f"{name}.train", "--dataset", "mnist"]
+                command = [sys.executable, "-m", name, "train", "--dataset", "mnist"]
                 command += ["--data_dir", str(mnist), "--max_epochs", "1"]
                 command += ["--threads", str(THREADS)]
                 command += ["--run_dir", str(Path(folder) / str(index))]
@@ -179,7 +179,7 @@ def measure(args: argparse.Namespace) -> None:
                 "not reached" if seconds is None else f"{seconds:9.1f} s", f"  {said}", flush=True
             )
             if name in SIDES and seconds is None:
-                raise RunError(f"{name}.train did not reach {args.goal:.2%} ({said})")
+                raise RunError(f"{name} train did not reach {args.goal:.2%} ({said})")
     os.replace(unfinished, PATH)
     print(f"\n{bench_tables.peers_table(result)}\n\nwritten {PATH}")
 

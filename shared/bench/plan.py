@@ -52,7 +52,7 @@ class Task:
 
     def program(self, run_dir: Path) -> list[str]:
         """The command line, but for the interpreter."""
-        module = ["shared.bench.limit" if self.who == "limit" else f"{self.who}.train"]
+        module = ["shared.bench.limit"] if self.who == "limit" else [self.who, "train"]
         # One more where it is stopped in the epoch after: to time an epoch takes the next one.
         epochs = self.epochs + (not self.whole)
         return [

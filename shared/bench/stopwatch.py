@@ -1,6 +1,6 @@
 """Note when a training program takes its optimizer steps; the program is not touched.
 
-python -m shared.bench.stopwatch TIMES STEPS -- -m raw_pytorch.train [arguments]
+python -m shared.bench.stopwatch TIMES STEPS -- -m raw_pytorch train [arguments]
 python -m shared.bench.stopwatch TIMES STEPS -- script.py [arguments]
 
 At its end, or after STEPS steps if that is not 0, the times go to the file TIMES: seconds of

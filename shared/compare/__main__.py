@@ -78,14 +78,14 @@ def train(side: str, argv: list[str]) -> tuple[Path, int]:
     """
     print(f"training {side} ...", flush=True)
     # More points on the curves than by default; a flag given by the user comes later and wins.
-    command = [sys.executable, "-m", f"{side}.train", "--log_every_n_steps", "5", *argv]
+    command = [sys.executable, "-m", side, "train", "--log_every_n_steps", "5", *argv]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         out = process.stdout.read()
         # Waited for by hand: only this says how much memory that one process took.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RunError(f"{side}.train ended with status {process.returncode}")
+        raise RunError(f"{side} train ended with status {process.returncode}")
     folder = next(x for x in out.splitlines() if x.startswith("run folder")).split(maxsplit=2)[2]
     # Kilobytes on Linux, bytes on macOS.
     return Path(folder), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,6 +1,6 @@
 """Find the first thing in which two training programs differ.
 
-python -m shared.divergence "python -m raw_pytorch.train" "python -m lightning.train"
+python -m shared.divergence "python -m raw_pytorch train" "python -m lightning train"
 """
 
 from __future__ import annotations

@@ -471,7 +471,7 @@ def train(mistake: Mistake, edits: tuple[Edits, ...], folder: Path) -> tuple[Run
     copy_with(changed(mistake.side, *edits), mistake.side, folder)
     options = {**OPTIONS, **mistake.options, "run_dir": "run"}
     flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    program = ["-m", f"{mistake.side}.train", *flags, "--progress_bar", "false"]
+    program = ["-m", mistake.side, "train", *flags, "--progress_bar", "false"]
     path = folder / "record.jsonl"
     processes = options.get("devices", 1)
     launcher = ["torchrun", "--standalone", f"--nproc_per_node={processes}"]

@@ -91,10 +91,11 @@ def test_make_targets_and_programs_that_it_names_exist():
     assert len(targets) >= 7
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.M), target
-    programs = set(re.findall(r"python -m ((?:raw_pytorch|lightning|shared)[\w.]*)", README))
+    name = r"(?:raw_pytorch|lightning|shared)[\w.]*"
+    programs = set(re.findall(rf"python -m ({name}(?: train| test| predict)?)", README))
     assert len(programs) >= 4
     for program in programs:
-        path = ROOT / program.replace(".", "/")
+        path = ROOT / program.split()[0].replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), program
 
 

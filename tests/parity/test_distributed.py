@@ -291,7 +291,7 @@ FLAGS = ["--max_epochs", 2, "--batch_size", BATCH, "--accelerator", "cpu"]
 @pytest.mark.parametrize("side", SIDES)
 def test_devices_starts_the_processes_by_itself(side, start, done, tmp_path):
     status, out, err = ended(
-        start(sys.executable, "-m", f"{side}.train", "--devices", 2, *FLAGS, cwd=tmp_path)
+        start(sys.executable, "-m", side, "train", "--devices", 2, *FLAGS, cwd=tmp_path)
     )
     assert status == 0, err
     # What C++ says when a process ends while a thread of its gives up its connection: seen once in
@@ -313,7 +313,7 @@ def test_two_machines_are_one_run(side, start, done, tmp_path):
     nodes = [
         start(
             *TORCHRUN, "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", "--rdzv_id=1",
-            f"--rdzv_endpoint=127.0.0.1:{port}", "--local_addr=127.0.0.1", "-m", f"{side}.train",
+            f"--rdzv_endpoint=127.0.0.1:{port}", "--local_addr=127.0.0.1", "-m", side, "train",
             "--devices", 1, "--num_nodes", 2, *FLAGS, cwd=tmp_path,
         )
         for _ in range(2)
@@ -385,7 +385,7 @@ def test_flags_that_disagree_with_torchrun_are_answered_by_one_process(
     for rank in ("0", "1"):
         for name, value in dict(torchrun, RANK=rank, LOCAL_RANK=rank).items():
             monkeypatch.setenv(name, value)
-        outcome = command(f"{side}.train", *flags)
+        outcome = command(side, "train", *flags)
         assert (outcome.status, outcome.out) == (2, "")
         if rank == "0":
             one_line(outcome.err, words)
@@ -395,7 +395,7 @@ def test_flags_that_disagree_with_torchrun_are_answered_by_one_process(
 
 @pytest.mark.parametrize("side", SIDES)
 def test_more_machines_need_torchrun(side, command, one_line):
-    outcome = command(f"{side}.train", "--num_nodes", 2, "--accelerator", "cpu")
+    outcome = command(side, "train", "--num_nodes", 2, "--accelerator", "cpu")
     assert outcome.status == 2
     one_line(outcome.err, "--num_nodes", "torchrun")
 
@@ -408,7 +408,7 @@ def test_more_devices_than_there_are_is_refused(side, command, one_line, monkeyp
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)
     monkeypatch.setattr(CUDAAccelerator, "auto_device_count", lambda: 1)
-    outcome = command(f"{side}.train", "--devices", 4, "--accelerator", "cuda")
+    outcome = command(side, "train", "--devices", 4, "--accelerator", "cuda")
     assert outcome.status == 2
     one_line(outcome.err, "--devices: got 4", "1 of kind cuda")
 

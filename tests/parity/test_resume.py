@@ -160,7 +160,7 @@ def test_the_last_line_says_how_to_resume_and_the_command_does(
 
     words = shlex.split(str(stopped.value).split("to resume: ")[1])
     assert words[:3] == [sys.executable, "-m", side]
-    outcome = command(f"{side}.__main__", *words[3:])
+    outcome = command(side, *words[3:])
     assert outcome.status == 0, outcome.err
     assert undisturbed["plain"].summary["weights_sha256"] in outcome.out
 
@@ -172,7 +172,8 @@ def test_a_signal_ends_the_command_with_status_130_and_one_line(
 ):
     with at_batch(5, send(number)):
         outcome = command(
-            f"{side}.train",
+            side,
+            "train",
             "--run_dir",
             tmp_path / "run",
             "--max_epochs",
@@ -193,7 +194,7 @@ def test_a_signal_while_a_program_starts_ends_it_with_one_line(
     side, program, number, command, one_line, monkeypatch
 ):
     monkeypatch.setattr("jsonargparse.ArgumentParser.parse_args", lambda *_: send(number)())
-    outcome = command(f"{side}.{program}")
+    outcome = command(side, program)
     assert outcome.status == 130
     one_line(outcome.err, f"interrupted by {number.name}")
 
@@ -204,7 +205,7 @@ def test_a_signal_before_there_is_a_run_folder_ends_the_run_with_one_line(
     side, number, command, one_line, monkeypatch, tmp_path
 ):
     monkeypatch.setattr("shared.run_folder.create_run_dir", lambda *_: send(number)())
-    outcome = command(f"{side}.train", "--accelerator", "cpu")
+    outcome = command(side, "train", "--accelerator", "cpu")
     assert outcome.status == 130
     one_line(outcome.err, f"interrupted by {number.name}")
     assert list(tmp_path.iterdir()) == []

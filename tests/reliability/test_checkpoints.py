@@ -39,7 +39,7 @@ def refused(
         before = sorted(Path().rglob("*"))
         for program in programs:
             options = ("--max_epochs", "1") if program == "train" else ()
-            done = command(f"{side}.{program}", "--ckpt_path", "bad.ckpt", *options)
+            done = command(side, program, "--ckpt_path", "bad.ckpt", *options)
             assert (done.status, done.out) == (status, "")
             one_line(done.err, "bad.ckpt", *parts)
             fault.sees(done.err)

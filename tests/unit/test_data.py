@@ -345,7 +345,7 @@ def test_a_damaged_file_ends_training_in_one_line_and_leaves_no_summary(
 ) -> None:
     idx_file(small_mnist, TEST_LABELS).write_bytes(b"")
     done = command(
-        f"{side}.train", "--dataset", "mnist", "--data_dir", small_mnist, "--accelerator", "cpu"
+        side, "train", "--dataset", "mnist", "--data_dir", small_mnist, "--accelerator", "cpu"
     )
     assert (done.status, done.out) == (1, "")
     one_line(done.err, idx_file(small_mnist, TEST_LABELS), "MD5 differs")
@@ -498,9 +498,7 @@ def test_the_original_files_pass_the_sums_that_torchvision_holds(
 def test_a_run_downloads_and_says_nothing_of_it(
     side: str, mirror: Mirror, command: Callable[..., Outcome]
 ) -> None:
-    done = command(
-        f"{side}.train", "--dataset", "mnist", "--max_epochs", "1", "--accelerator", "cpu"
-    )
+    done = command(side, "train", "--dataset", "mnist", "--max_epochs", "1", "--accelerator", "cpu")
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("dataset       mnist, 220 training images")
     assert len(done.out.splitlines()) == 8
@@ -646,7 +644,7 @@ def test_a_failed_download_ends_a_run_in_one_line(
     fault: Any,
 ) -> None:
     mirror.behaviour = "503"
-    done = command(f"{side}.train", "--dataset", "mnist", "--accelerator", "cpu")
+    done = command(side, "train", "--dataset", "mnist", "--accelerator", "cpu")
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "--dataset mnist: the download failed", "HTTP Error 503", "--data_dir")
     fault.sees(done.err.replace(mirror.url, "http://mirror/"))
@@ -732,7 +730,7 @@ def test_a_data_dir_that_is_no_folder_is_named(
     data_dir: str, mirror: Mirror, command: Callable[..., Outcome], one_line: Callable[..., None]
 ) -> None:
     Path("file").write_text("a file")
-    done = command("raw_pytorch.train", "--dataset", "mnist", "--data_dir", data_dir)
+    done = command("raw_pytorch", "train", "--dataset", "mnist", "--data_dir", data_dir)
     assert done.status == 1
     one_line(done.err, f"{data_dir}: ")
     assert mirror.requests == []

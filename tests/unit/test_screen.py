@@ -47,7 +47,7 @@ def test_the_bar_ends_with_the_same_loss_and_accuracy_on_both_sides(shown):
 def test_a_run_prints_its_closing_lines_and_nothing_else(side, command, tmp_path):
     """Nor a warning: test_distributed.py starts both sides as a user does, with that in view."""
     options = ("--max_epochs", 1, "--accelerator", "cpu", "--run_dir", tmp_path / "run")
-    outcome = command(f"{side}.train", *options)
+    outcome = command(side, "train", *options)
     assert (outcome.status, outcome.err) == (0, "")
     names = [line[:14].strip() for line in outcome.out.splitlines()]
     assert names == [

@@ -106,7 +106,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 
 def test_a_folder_that_holds_a_run_is_not_written_over(one_epoch, side, command, one_line):
     before = (one_epoch[side].folder / "summary.json").read_bytes()
-    outcome = command(f"{side}.train", "--run_dir", one_epoch[side].folder)
+    outcome = command(side, "train", "--run_dir", one_epoch[side].folder)
     assert outcome.status == 2
     one_line(outcome.err, "--run_dir", "holds a run already")
     assert (one_epoch[side].folder / "summary.json").read_bytes() == before
@@ -142,12 +142,12 @@ def test_help_and_a_wrong_flag_do_not_wait_for_torch(flag, side):
     ],
 )  # fmt: skip
 def test_a_wrong_flag_is_named_in_one_line_with_status_2(wrong, side, command, one_line):
-    outcome = command(f"{side}.train", *wrong)
+    outcome = command(side, "train", *wrong)
     assert outcome.status == 2
     one_line(outcome.err, wrong[0])
     assert not Path("runs").exists()
 
 
 def test_both_sides_have_the_same_help_but_for_their_name(command):
-    texts = [command(f"{side}.train", "--help").out.replace(side, "side") for side in SIDES]
+    texts = [command(side, "train", "--help").out.replace(side, "side") for side in SIDES]
     assert " ".join(texts[0].split()) == " ".join(texts[1].split())
