@@ -125,17 +125,19 @@ def check_content(
 
 
 def _check_callbacks(path: Path, callbacks: Any) -> None:
-    """Without the state of the callback that saves the best weights, either side would write over
-    them; early stopping is there in some runs only."""
+    """Look for the states that a run needs. Without that of the callback that saves the best
+    weights, either side would write worse ones over them; early stopping is in some runs only."""
     if not isinstance(callbacks, Mapping):
         _refuse(path, "its callbacks are not those of this project")
     for key, names in CALLBACKS.items():
-        if key not in callbacks and key == STOPPING_KEY:
+        if key == STOPPING_KEY and key not in callbacks:
             continue
-        state = callbacks.get(key)
-        lacking = [n for n in names if not isinstance(state, Mapping) or n not in state]
-        if lacking:
-            _refuse(path, f"it lacks {lacking[0]} of {key.split('{')[0]} to resume from")
+        state, callback = callbacks.get(key), key.split("{")[0]
+        if not isinstance(state, Mapping):
+            _refuse(path, f"it has no state of {callback} to resume from")
+        for name in names:
+            if name not in state:
+                _refuse(path, f"its state of {callback} has no {name} to resume from")
 
 
 def _compare(path: Path, what: str, held: Any, expected: Mapping[str, torch.Tensor]) -> None:

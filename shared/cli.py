@@ -64,7 +64,7 @@ def _no_command(side: str, argv: Sequence[str]) -> str:
     if not argv:
         return f"no command given; expected {names}, as in python -m {side} train"
     if argv[0].startswith("-"):
-        return f"{_bare(argv[0])} stands before any command; expected {names} first"
+        return f"{_bare(argv[0])} stands before the command; expected {names} first"
     near = difflib.get_close_matches(argv[0], COMMANDS, n=1)
     advice = f"did you mean {near[0]}?" if near else f"expected {names}"
     return f"unknown command {_bare(argv[0])}; {advice}"
@@ -165,7 +165,7 @@ def _tangled(text: str) -> int | None:
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > 5 or (depth > 0 and isinstance(event, yaml.AliasEvent)):
-                return event.start_mark.line + 1
+                return (event.start_mark.line if event.start_mark else 0) + 1
     except yaml.YAMLError:  # up to here, it was flat
         return None
     return None
@@ -232,7 +232,7 @@ def _load_yaml(text: str) -> dict[Any, Any]:
     except ValueError as error:  # such as a date in February with 30 days
         raise UsageError(f"not YAML ({in_one_line(error, 100)})") from None
     # The parser refuses a mapping without any value.
-    if not isinstance(values, dict) or all(v is None for v in values.values()):
+    if node is None or not isinstance(values, dict) or all(v is None for v in values.values()):
         held = "nothing" if values is None else shown(values)
         raise UsageError(f"holds {held}; expected lines like seed: 1")
     keys = [key.value for key, _ in node.value]
@@ -271,7 +271,8 @@ def _explain(message: str, flags: Sequence[str]) -> str:
 
 def _bare(text: str, limit: int = 60) -> str:
     """On one line, without quotes unless there is nothing to quote."""
-    return shown(text, limit)[1:-1] or "''"
+    bare = repr(text)[1:-1] or "''"
+    return bare if len(bare) <= limit else bare[: limit - 3] + "..."
 
 
 def _nearest(unknown: str, names: Sequence[str]) -> str:

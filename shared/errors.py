@@ -3,6 +3,7 @@ on stderr and an exit status."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -62,8 +63,9 @@ def fail(message: str, status: int) -> NoReturn:
 
 def _end_progress_bars() -> None:
     """A bar that was broken off leaves the cursor behind it, where the message would begin."""
-    if tqdm := sys.modules.get("tqdm"):
-        for bar in list(tqdm.tqdm._instances):
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    for bar in list(getattr(tqdm, "_instances", ())):
+        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
             bar.close()
 
 

@@ -25,7 +25,7 @@ def choose_accelerator(config: Config) -> str:
         "mps": torch.backends.mps.is_available(),
         "tpu": has_tpu(),
     }
-    kind = config.accelerator
+    kind: str = config.accelerator
     if kind == "auto":
         found = _accelerator_of_torch() or "tpu"
         # It may be of a kind that --accelerator does not know.
@@ -79,6 +79,6 @@ def make_deterministic(threads: int) -> None:
     # cuBLAS reads the variable when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # Which would also fill whatever is about to be written anyway: 3 % of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    # With this on, torch also fills memory that is about to be written anyway: 3 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_num_threads(threads)

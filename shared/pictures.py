@@ -99,8 +99,7 @@ def _grey(picture: Image.Image) -> Image.Image:
     rgba = picture.convert("RGBA")
     for paper in ("white", "black"):  # black for what is drawn in white on nothing
         grey = Image.alpha_composite(Image.new("RGBA", rgba.size, paper), rgba).convert("L")
-        low, high = grey.getextrema()
-        if low < high:
+        if len(set(grey.getextrema())) == 2:  # the darkest and the lightest grey differ
             break
     return grey
 
@@ -183,7 +182,8 @@ def _thicken(drawn: np.ndarray, dataset: str) -> np.ndarray:
         if _stroke_width(np.asarray(picture)) >= wanted:
             break
         picture = picture.filter(ImageFilter.MaxFilter(3))
-    return _cut_out(np.asarray(picture, dtype=np.float32))
+    thick = _cut_out(np.asarray(picture, dtype=np.float32))
+    return drawn if thick is None else thick
 
 
 def _stroke_width(pixels: np.ndarray) -> float:

@@ -87,7 +87,8 @@ def write_summary(
 
     if ranks.rank() > 0:
         return {}
-    best = last = {"epoch": 0, "state_dict": module.state_dict()}
+    best: dict[str, Any] = {"epoch": 0, "state_dict": module.state_dict()}
+    last = best
     if not config.fast_dev_run:
         best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
         last = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")

@@ -71,7 +71,7 @@ def check_sums(name: str, torchvision_name: str, folder: Path) -> None:
 def _from_first(urls: list[str], md5: str, name: str) -> bytes:
     """The file with this sum, from the first URL that has it. All are asked again, after a while,
     but for those that will not answer otherwise."""
-    problems = {}
+    problems: dict[str, Exception] = {}
     for seconds in (0, *DOWNLOAD_RETRIES):
         time.sleep(seconds)
         for url in urls:

@@ -17,7 +17,7 @@ from shared.errors import RunError, counted
 Batch = tuple[Tensor, Tensor]
 
 
-def collate(batch: Batch) -> Batch:
+def collate(batch: Any) -> Batch:
     """`__getitems__` has made the batch already. A named function, since workers pickle it."""
     return batch
 
@@ -34,7 +34,7 @@ class ResumableLoader(DataLoader[Batch]):
     batch_idx = 0  # batches of the current epoch handed out so far
     start_batch = 0  # where the next iterator starts
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a counted one
         self.batch_idx, self.start_batch = self.start_batch, 0
         self.sampler.start = self.batch_idx * self.batch_size
         # The iterator is made here and not at the first `next`, which would be later than the

@@ -21,8 +21,7 @@ from support.record import SIDES
 
 from shared.checkpoints import read_checkpoint
 from shared.config import Config
-from shared.data.loaders import evaluation_batch_size
-from shared.errors import RunError, UsageError
+from shared.errors import UsageError
 
 BATCH = 50
 OPTIONS = dict(max_epochs=2, batch_size=BATCH, accelerator="cpu", log_every_n_steps=1)
@@ -171,23 +170,6 @@ def test_predictions_of_two_processes_are_complete_and_in_order(done):
         assert right == pytest.approx(raw["summary"]["test_accuracy"])
         tables.append(table)
     assert tables[0] == tables[1]
-
-
-@pytest.mark.parametrize("samples", [1, 2, 9, 10, 180, 181, 360, 5000])
-@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 30, 64])
-def test_all_processes_evaluate_in_as_many_batches(samples, world_size, batch_size):
-    if samples < world_size:
-        with pytest.raises(RunError, match="cannot share"):
-            evaluation_batch_size(samples, batch_size, world_size)
-        return
-    size = evaluation_batch_size(samples, batch_size, world_size)
-    shares = [len(range(rank, samples, world_size)) for rank in range(world_size)]
-    assert len({-(-share // size) for share in shares}) == 1
-    assert size >= batch_size
-    assert sum(shares) == samples
-    if world_size == 1:
-        assert size == batch_size
 
 
 def test_the_usual_sampler_counts_some_images_twice():
