@@ -249,7 +249,7 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(done, tmp_path):
     path = Path(done[0]["plain-lightning"]["summary"]["run_dir"]) / "checkpoints" / "last.ckpt"
     from lightning.train import fit
 
-    with pytest.raises(UsageError, match=r"--devices: 1 processes in all; .* with 2"):
+    with pytest.raises(UsageError, match=r"--devices: 1 process in all; .* with 2"):
         fit(Config(**{**OPTIONS, "run_dir": str(tmp_path / "new"), "ckpt_path": str(path)}))
 
 
