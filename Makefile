@@ -31,10 +31,10 @@ setup: $(READY) ## Install what is needed into .venv; the others do it when firs
 	@$(PY) -c "$$SAY_WHAT_IS_THERE"
 
 raw: $(READY) ## Train with the raw PyTorch loop, then test
-	$(PY) -m raw_pytorch.train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
+	$(PY) -m raw_pytorch train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
 
 lightning: $(READY) ## Train with Lightning, then test; the weights come out equal
-	$(PY) -m lightning.train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
+	$(PY) -m lightning train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
 
 minimal: $(READY) ## Run the two programs of one screen each
 	$(PY) -m raw_pytorch.minimal

@@ -12,11 +12,11 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from shared.checkpoints import is_within_epoch
 from shared.figures import add_figures
 from shared.finite import FiniteLoss
 from shared.model import ConvNet, compile_network, make_optimizer, make_scheduler
 from shared.ranks import gather
-from shared.results import is_within_epoch
 from shared.seeds import (
     generator_state,
     metric_state,

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shared import results
-from shared.config import Config, parse_args, run
+from shared import checkpoints, summary
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +33,8 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     from shared.ranks import gather
 
     options = trainer_options(config)
-    ckpt_path = results.find_checkpoint("lightning", config)
-    results.check_checkpoint(ckpt_path, config, resume=False)
+    ckpt_path = checkpoints.find_checkpoint("lightning", config)
+    checkpoints.check_checkpoint(ckpt_path, config, resume=False)
     module = ImageClassifier.load_from_checkpoint(ckpt_path, weights_only=True)
     data = ImageData(**config.data_hparams())
     trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
@@ -43,9 +45,9 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     if not images:
         probabilities = gather(probabilities)  # [ddp] complete, and in order
     if images:
-        results.print_answers(config.dataset, images, probabilities, problems)
+        summary.print_answers(config.dataset, images, probabilities, problems)
     else:
-        results.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
+        summary.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
     return probabilities
 
 

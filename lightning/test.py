@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared import results
-from shared.config import Config, parse_args, run
+from shared import checkpoints, summary
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import run
 
 
 def test(config: Config) -> tuple[Path, dict[str, float]]:
@@ -24,8 +26,8 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
     from lightning.train import trainer_options
 
     options = trainer_options(config)
-    ckpt_path = results.find_checkpoint("lightning", config)
-    results.check_checkpoint(ckpt_path, config, resume=False)
+    ckpt_path = checkpoints.find_checkpoint("lightning", config)
+    checkpoints.check_checkpoint(ckpt_path, config, resume=False)
     data = ImageData(**config.data_hparams())
     module = ImageClassifier.load_from_checkpoint(ckpt_path, weights_only=True)
     quiet = dict(logger=False, enable_checkpointing=False, fast_dev_run=config.fast_dev_run)
@@ -36,7 +38,7 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
 
 def main() -> None:
     config, _ = parse_args("lightning.test")
-    run(lambda: results.print_test(*test(config)))
+    run(lambda: summary.print_test(*test(config)))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shared import ranks, results
-from shared.config import Config, UsageError, parse_args, run
+from shared import checkpoints, files, ranks, run_folder, summary
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import run
 
 
 def fit(config: Config) -> dict[str, Any]:
@@ -24,15 +26,15 @@ def fit(config: Config) -> dict[str, Any]:
 
     from lightning.data import ImageData
     from lightning.module import ImageClassifier
-    from shared.interrupt import Interrupt
+    from shared.signals import Interrupt
 
-    config = results.after_restart("lightning", config)  # [ddp] after a process has died
+    config = run_folder.after_restart("lightning", config)  # [ddp] after a process has died
     ckpt_path = None
     if config.ckpt_path is not None:
-        ckpt_path = results.find_checkpoint("lightning", config)
-        results.check_checkpoint(ckpt_path, config, resume=True)
+        ckpt_path = checkpoints.find_checkpoint("lightning", config)
+        checkpoints.check_checkpoint(ckpt_path, config, resume=True)
     options = trainer_options(config)
-    run_dir = results.create_run_dir("lightning", config)
+    run_dir = run_folder.create_run_dir("lightning", config)
     pl.seed_everything(config.seed, verbose=False)  # [seed] random, numpy and torch at once
 
     data = ImageData(**config.data_hparams())
@@ -88,8 +90,8 @@ def fit(config: Config) -> dict[str, Any]:
     best_path = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"
     tested = trainer.test(module, data, ckpt_path=best_path, weights_only=True, verbose=False)[0]
     if not config.fast_dev_run:
-        logger.log_hyperparams(config.hparams(), results.final_metrics(validated, tested))
-    return results.write_summary(
+        logger.log_hyperparams(config.hparams(), summary.final_metrics(validated, tested))
+    return summary.write_summary(
         "lightning", run_dir, config, module, len(data.splits["train"]),
         device=trainer.strategy.root_device, world_size=trainer.world_size, epochs=epochs,
         global_step=global_step, validated=validated, tested=tested, fit_seconds=fit_seconds,
@@ -108,7 +110,7 @@ def atomic_checkpoints(accelerator: str) -> Any:
         def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, **_: Any) -> None:
             buffer = io.BytesIO()
             torch.save(move_data_to_device(checkpoint, "cpu"), buffer)
-            results.write_atomically(Path(path), buffer.getvalue())
+            files.write_atomically(Path(path), buffer.getvalue())
 
     return AtomicCheckpoints()
 
@@ -169,12 +171,12 @@ def trainer_options(config: Config) -> dict[str, Any]:
     """What train, test and predict all tell their Trainer: where to run, and what to show.
 
     Raises:
-        UsageError: this machine lacks the accelerator, or it the precision.
+        UsageError: as `hardware.choose_accelerator`.
     """
-    import torch
-    from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator, XLAAccelerator
     from pytorch_lightning.callbacks import TQDMProgressBar
     from pytorch_lightning.strategies import DDPStrategy
+
+    from shared import hardware
 
     class ProgressBar(TQDMProgressBar):
         """[progress] Lightning's bar, cut down to what fits on 80 columns, and drawn ten times a
@@ -194,32 +196,11 @@ def trainer_options(config: Config) -> dict[str, Any]:
             metrics = {"loss": self.loss, "val_acc": accuracy}
             return {name: f"{value:.3f}" for name, value in metrics.items() if value is not None}
 
-    kinds = {"cuda": CUDAAccelerator, "mps": MPSAccelerator, "tpu": XLAAccelerator}
-    if config.accelerator in kinds and not kinds[config.accelerator].is_available():
-        raise UsageError(
-            f"--accelerator: {config.accelerator} is not available on this machine; use auto or cpu"
-        )
-    kind = config.accelerator
-    if kind == "auto":
-        kind = next((name for name, there in kinds.items() if there.is_available()), "cpu")
-    count = {"cuda": CUDAAccelerator.auto_device_count(), "cpu": config.devices}.get(kind, 1)
-    if config.devices > count:
-        raise UsageError(
-            f"--devices: got {config.devices}; this machine has {count} of kind {kind}"
-        )
-    if config.num_nodes > 1 and not ranks.started():
-        raise UsageError("--num_nodes: got more than 1; start the program by torchrun on each node")
-    if config.precision == "16-mixed" and kind != "cuda":
-        # Lightning would warn, and take bf16-mixed.
-        raise UsageError("--precision: 16-mixed needs a CUDA GPU; use bf16-mixed or 32-true")
-    if config.precision != "32-true" and kind == "tpu":
-        raise UsageError(f"--precision: got {config.precision}; a TPU takes 32-true only")
+    kind = hardware.choose_accelerator(config)
     if kind != "cuda":
         # Set by Lightning's import: without a GPU, every optimizer step would look for its driver.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    # What deterministic=True would fill is about to be written anyway: 3 % of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.set_num_threads(config.threads)
+    hardware.make_deterministic(config.threads)
     processes = config.devices * config.num_nodes
     show = config.progress_bar and sys.stdout.isatty()
     return {
@@ -242,7 +223,7 @@ def trainer_options(config: Config) -> dict[str, Any]:
 
 def main() -> None:
     config, _ = parse_args("lightning.train")
-    run(lambda: results.print_summary(fit(config)))
+    run(lambda: summary.print_summary(fit(config)))
 
 
 if __name__ == "__main__":

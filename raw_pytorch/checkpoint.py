@@ -15,9 +15,8 @@ import torch
 
 from raw_pytorch import distributed
 from raw_pytorch.early_stopping import EarlyStopping
-from shared.config import Config
-from shared.data import ResumableLoader
-from shared.results import (
+from shared.checkpoint_format import BEST_KEY, LAST_KEY, LIGHTNING_VERSION
+from shared.checkpoints import (
     DATA_HPARAMS,
     DATA_STATE,
     MODULE_HPARAMS,
@@ -25,8 +24,10 @@ from shared.results import (
     check_checkpoint,
     find_checkpoint,
     is_within_epoch,
-    write_atomically,
 )
+from shared.config import Config
+from shared.data import ResumableLoader
+from shared.files import write_atomically
 from shared.seeds import generator_state, metric_state, restore_generators, restore_metric
 
 
@@ -47,8 +48,7 @@ def state(
     saved = {
         "epoch": epoch,
         "global_step": global_step,
-        # The version whose format this is: Lightning migrates checkpoints of older ones.
-        "pytorch-lightning_version": "2.6.6",
+        "pytorch-lightning_version": LIGHTNING_VERSION,
         "state_dict": module.state_dict(),
         "optimizer_states": [parts["optimizer"].state_dict()],
         "lr_schedulers": [parts["scheduler"].state_dict()],
@@ -123,14 +123,6 @@ def restore(saved: dict[str, Any], parts: dict[str, Any], run_dir: Path) -> tupl
         saved["global_step"],
         math.inf if score is None else float(score),
     )
-
-
-# Lightning's names of the states of its callbacks (`state_key`).
-_KEY = (
-    "ModelCheckpoint{{'monitor': {}, 'mode': 'min', 'every_n_train_steps': 0, "
-    "'every_n_epochs': 1, 'train_time_interval': None}}"
-)
-BEST_KEY, LAST_KEY = _KEY.format("'val/loss'"), _KEY.format("None")
 
 
 def _callbacks(best_loss: float, folder: Path, stopping: EarlyStopping) -> dict[str, Any]:

@@ -20,9 +20,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
-from raw_pytorch import devices
-from shared import ranks
-from shared.config import Config, UsageError
+from shared import hardware, ranks
+from shared.config import Config
 
 
 def launch(program: str, config: Config) -> bool:
@@ -32,17 +31,15 @@ def launch(program: str, config: Config) -> bool:
         False where the caller is to do the work itself.
 
     Raises:
-        UsageError: this machine has fewer devices, or there are others that torchrun has to start.
+        UsageError: as `hardware.choose_accelerator`.
         SystemExit: with the status of the process that failed first.
     """
     if ranks.started() or config.devices * config.num_nodes == 1:
         return False
-    if config.num_nodes > 1:
-        raise UsageError("--num_nodes: got more than 1; start the program by torchrun on each node")
-    devices.choose(config)
+    hardware.choose_accelerator(config)
     # A process that fails says why by itself; torchrun's own report would be a page long.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, devices.cores() // config.devices)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, hardware.cores() // config.devices)))
     options = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -9,24 +9,15 @@ from typing import Any
 
 import torch
 
-from shared.config import UsageError
-
 
 class Precision:
     """Chooses the dtype of the forward pass, and scales the loss where that dtype underflows.
 
     With `16-mixed` the order is: scale, backward, unscale, clip, step, update. Clipping before
     unscaling would clip gradients some 65,536 times too large.
-
-    Raises:
-        UsageError: `16-mixed` without a GPU, or any but `32-true` on a TPU.
     """
 
     def __init__(self, precision: str, device: torch.device) -> None:
-        if precision == "16-mixed" and device.type != "cuda":
-            raise UsageError("--precision: 16-mixed needs a CUDA GPU; use bf16-mixed or 32-true")
-        if precision != "32-true" and device.type == "xla":
-            raise UsageError(f"--precision: got {precision}; a TPU takes 32-true only")
         self.device, self.enabled = device.type, precision != "32-true"
         self.dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
         # Switched off, it hands the loss and the optimizer through as they are.

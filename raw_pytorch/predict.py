@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from shared import results
-from shared.config import Config, parse_args, run
+from shared import checkpoints, summary
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +35,9 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     device = devices.choose(config)
     distributed.start(device)
     precision = Precision(config.precision, device)
-    ckpt_path = results.find_checkpoint("raw_pytorch", config)
-    saved = results.check_checkpoint(ckpt_path, config, resume=False)
-    module = ImageClassifier(**saved[results.MODULE_HPARAMS])
+    ckpt_path = checkpoints.find_checkpoint("raw_pytorch", config)
+    saved = checkpoints.check_checkpoint(ckpt_path, config, resume=False)
+    module = ImageClassifier(**saved[checkpoints.MODULE_HPARAMS])
     module.load_state_dict(saved["state_dict"])
     module.to(device)
     data = ImageData(**config.data_hparams(), device=device)
@@ -56,9 +58,9 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     if not images:
         probabilities = gather(probabilities)  # [ddp] complete, and in order
     if images:
-        results.print_answers(config.dataset, images, probabilities, problems)
+        summary.print_answers(config.dataset, images, probabilities, problems)
     else:
-        results.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
+        summary.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
     return probabilities
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shared import results
-from shared.config import Config, parse_args, run
+from shared import checkpoints, summary
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import run
 
 
 def test(config: Config) -> tuple[Path, dict[str, float]]:
@@ -25,12 +27,12 @@ def test(config: Config) -> tuple[Path, dict[str, float]]:
     device = devices.choose(config)
     distributed.start(device)
     precision = Precision(config.precision, device)
-    ckpt_path = results.find_checkpoint("raw_pytorch", config)
-    saved = results.check_checkpoint(ckpt_path, config, resume=False)
+    ckpt_path = checkpoints.find_checkpoint("raw_pytorch", config)
+    saved = checkpoints.check_checkpoint(ckpt_path, config, resume=False)
     data = ImageData(**config.data_hparams(), device=device)
     data.prepare_data()
     data.setup()
-    module = ImageClassifier(**saved[results.MODULE_HPARAMS])
+    module = ImageClassifier(**saved[checkpoints.MODULE_HPARAMS])
     module.load_state_dict(saved["state_dict"])
     module.to(device)
     limit = 1 if config.fast_dev_run else None
@@ -42,7 +44,7 @@ def main() -> None:
     config, _ = parse_args("raw_pytorch.test")
     from raw_pytorch.distributed import launch
 
-    run(lambda: launch("raw_pytorch.test", config) or results.print_test(*test(config)))
+    run(lambda: launch("raw_pytorch.test", config) or summary.print_test(*test(config)))
 
 
 if __name__ == "__main__":

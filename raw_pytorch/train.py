@@ -8,8 +8,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from shared import results
-from shared.config import Config, parse_args, run
+from shared import checkpoints, run_folder, summary
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import run
 
 
 def fit(config: Config) -> dict[str, Any]:
@@ -24,14 +26,14 @@ def fit(config: Config) -> dict[str, Any]:
     from raw_pytorch.precision import Precision
     from raw_pytorch.progress import ProgressBar
     from shared.finite import FiniteLoss
-    from shared.interrupt import Interrupt
     from shared.seeds import seed_epoch, seed_everything
+    from shared.signals import Interrupt
 
-    config = results.after_restart("raw_pytorch", config)  # [ddp] after a process has died
+    config = run_folder.after_restart("raw_pytorch", config)  # [ddp] after a process has died
     saved = checkpoint.load(config)  # [resume] None for a new run
     device = devices.choose(config)  # [device] one name for all that follows
     precision = Precision(config.precision, device)  # [precision] the dtype, and a loss scaler
-    run_dir = results.create_run_dir("raw_pytorch", config)
+    run_dir = run_folder.create_run_dir("raw_pytorch", config)
     distributed.start(device)  # [ddp] From here on, all processes come by the same places.
     run_dir, rank = distributed.broadcast(run_dir), distributed.rank()
     seed_everything(config.seed)  # [seed] before the weights are drawn
@@ -132,12 +134,12 @@ def fit(config: Config) -> dict[str, Any]:
 
     # [test] The weights of the best epoch, not those of the last.
     if not config.fast_dev_run:
-        module.load_state_dict(results.read_checkpoint(best)["state_dict"])
+        module.load_state_dict(checkpoints.read_checkpoint(best)["state_dict"])
     tested = evaluate.test(module, data.test_dataloader(), device, precision, limit)
     logger.log({**tested, "epoch": epoch}, global_step)
-    logger.hyperparameters(config.hparams(), results.final_metrics(validated, tested))
+    logger.hyperparameters(config.hparams(), summary.final_metrics(validated, tested))
     logger.close()
-    return results.write_summary(
+    return summary.write_summary(
         "raw_pytorch", run_dir, config, module, len(data.splits["train"]),
         device=device, world_size=distributed.world_size(), epochs=epoch,
         global_step=global_step, validated=validated, tested=tested, fit_seconds=fit_seconds,
@@ -148,7 +150,7 @@ def main() -> None:
     config, _ = parse_args("raw_pytorch.train")
     from raw_pytorch.distributed import launch  # torch takes seconds, and a wrong flag need not
 
-    run(lambda: launch("raw_pytorch.train", config) or results.print_summary(fit(config)))
+    run(lambda: launch("raw_pytorch.train", config) or summary.print_summary(fit(config)))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from typing import IO
 ROOT = Path(__file__).resolve().parents[1]
 # Seconds that a program has to save its work after Ctrl+C, which reaches it as well as us.
 PATIENCE = 3.0
+# Bytes in which the system counts memory: Linux in kilobytes, macOS in bytes.
+UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Finished:
         out: what it wrote to stdout.
         err: what it wrote to stderr, unless that was shown.
         started: when it was started, in seconds of `time.perf_counter`.
-        memory: most bytes that it had in use.
+        memory: most bytes that it had in use, or this process when it started it.
     """
 
     status: int
@@ -76,9 +78,7 @@ def run_module(
             raise
         process.returncode = os.waitstatus_to_exitcode(status)
         written = _read(out), _read(err)
-    # Kilobytes on Linux, bytes on macOS.
-    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Finished(process.returncode, *written, started, memory)
+    return Finished(process.returncode, *written, started, usage.ru_maxrss * UNIT)
 
 
 def _read(file: IO[bytes]) -> str:

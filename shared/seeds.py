@@ -64,7 +64,8 @@ def restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
 def metric_state(metric: Metric) -> dict[str, Tensor]:
     """What a metric has gathered, in all processes together; every process calls it."""
     with metric.sync_context():
-        return {name: value.clone() for name, value in metric.metric_state.items()}
+        counts = metric.metric_state.items()
+        return {name: value.clone() for name, value in counts if isinstance(value, Tensor)}
 
 
 def restore_metric(metric: Metric, state: dict[str, Tensor]) -> None:

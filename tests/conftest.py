@@ -30,13 +30,14 @@ from support.made_up import made_up_bench
 from torch.utils.tensorboard import SummaryWriter
 
 import shared.data
+import shared.data.download
 from shared.compare.comparison import compare_runs
 from shared.compare.page import page
 from shared.compare.page.bench import bench_section
 from shared.compare.trace.events import Trace, from_json
 from shared.compare.trace.tracing import trace_both
 from shared.config import Config
-from shared.results import SIDES
+from shared.files import SIDES
 
 pytest_plugins = "support.faults"
 
@@ -109,10 +110,12 @@ class Outcome(NamedTuple):
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Outcome]:
-    """`command("raw_pytorch.train", "--seed", "1")` runs a program's `main` in this process."""
+    """`command("raw_pytorch", "train", "--seed", "1")` runs a program's `main` in this process."""
 
     def run(program: str, *arguments: object) -> Outcome:
-        main = importlib.import_module(program).main
+        module = importlib.import_module(program)
+        is_package = hasattr(module, "__path__")
+        main = (importlib.import_module(f"{program}.__main__") if is_package else module).main
         monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
         capsys.readouterr()
         try:
@@ -127,7 +130,7 @@ def command(
 
 @pytest.fixture
 def program() -> Callable[..., Outcome]:
-    """`program("raw_pytorch.train", "--help")` runs a program as a user does, as a process."""
+    """`program("raw_pytorch", "train", "--help")` runs a program as a user does, as a process."""
 
     def run(name: str, *arguments: object, timeout: float = 120) -> Outcome:
         done = subprocess.run(
@@ -390,7 +393,7 @@ def mirror(
     """A server that torchvision takes for the only one that has MNIST, asked again at once."""
     import torchvision.datasets
 
-    monkeypatch.setattr(shared.data, "DOWNLOAD_RETRIES", (0.0, 0.0))
+    monkeypatch.setattr(shared.data.download, "DOWNLOAD_RETRIES", (0.0, 0.0))
     mirror = mirrors()
     expect_sums_of(small_files, monkeypatch)
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror.url])

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import signal
 
-from shared.config import Config, run
+from shared.config import Config
+from shared.errors import run
 from shared.reporting.command_line import InstrumentParser
 
 

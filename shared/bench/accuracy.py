@@ -11,25 +11,30 @@ import sys
 import tempfile
 from pathlib import Path
 
-from shared.config import fail, parse_args
+from shared.cli import parse_args
+from shared.errors import fail
+from shared.files import RUNS, SIDES, write_atomically
 from shared.processes import run_module
-from shared.results import RUNS, SIDES, write_atomically
 
 SEEDS = range(5)
 
 
 def main() -> None:
     arguments = sys.argv[1:]
-    config, _ = parse_args("shared.bench.accuracy", arguments)
+    config, _ = parse_args(
+        "shared.bench.accuracy",
+        arguments,
+        description="Train both sides with five seeds, and compare.",
+    )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in SEEDS:
             for side in SIDES:
                 run_dir = Path(folder) / f"{side}-{seed}"
-                flags = [*arguments, "--seed", str(seed), "--run_dir", str(run_dir)]
-                done = run_module(f"{side}.train", flags, show=True)
+                flags = ["train", *arguments, "--seed", str(seed), "--run_dir", str(run_dir)]
+                done = run_module(side, flags, show=True)
                 if done.status:
-                    fail(f"{side}.train --seed {seed} ended with status {done.status}", 1)
+                    fail(f"{side} train --seed {seed} ended with status {done.status}", 1)
                 rows.append(json.loads((run_dir / "summary.json").read_text()))
             raw, lightning = rows[-2:]
             same = "equal" if raw["weights_sha256"] == lightning["weights_sha256"] else "DIFFERENT"

@@ -18,8 +18,8 @@ from shared.bench.spreads import (
     spread,
 )
 from shared.bench.words import say
+from shared.files import SIDES, write_atomically
 from shared.reporting.drawing import STAND_INS, draw_svg, for_file, for_page
-from shared.results import SIDES, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

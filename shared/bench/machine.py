@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from shared.bench.results import Machine
-from shared.results import versions
+from shared.summary import versions
 
 
 def describe_machine() -> Machine:

@@ -24,8 +24,9 @@ from shared.bench.results import (
 )
 from shared.bench.tables import terminal
 from shared.bench.timing import Times, epoch_seconds, step_seconds, time_ladder, time_program
-from shared.config import Interrupted, RunError, UsageError
-from shared.results import write_atomically
+from shared.data import find_folder
+from shared.errors import Interrupted, RunError, UsageError
+from shared.files import write_atomically
 
 
 def make_bench(args: argparse.Namespace) -> None:
@@ -36,7 +37,7 @@ def make_bench(args: argparse.Namespace) -> None:
         Interrupted: by Ctrl+C; what was measured is kept.
     """
     with tempfile.TemporaryDirectory() as folder:
-        mnist = find_mnist(args.data_dir)
+        mnist = find_folder("mnist", args.data_dir)
         if mnist is None:
             print(f"no MNIST in {args.data_dir} (--data_dir): left out; the limit is that of noise")
         runs = plan(mnist, Path(folder) / "noise", args.quick)
@@ -79,17 +80,9 @@ def put_into_whole(result: BenchResult, part: str) -> tuple[BenchResult, Path]:
     return whole, FULL
 
 
-def find_mnist(data_dir: str) -> Path | None:
-    """The folder of MNIST's four files, where they are."""
-    for folder in (Path(data_dir), Path(data_dir) / "MNIST" / "raw"):
-        if any(folder.glob("train-images-idx3-ubyte*")):
-            return folder.resolve()
-    return None
-
-
 def begin(args: argparse.Namespace, planned: int) -> BenchResult:
     """A result without runs, or that of a bench of the same kind that was interrupted."""
-    settings = {**vars(args), "data_dir": find_mnist(args.data_dir) is not None}
+    settings = {**vars(args), "data_dir": find_folder("mnist", args.data_dir) is not None}
     result: BenchResult = {
         "machine": describe_machine(), "settings": settings, "code": digest(),
         "date": time.strftime("%Y-%m-%d"), "planned": planned, "runs": [],

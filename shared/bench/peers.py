@@ -21,13 +21,12 @@ from pathlib import Path
 from typing import TypedDict
 
 from shared.bench.machine import cores, describe_machine
-from shared.bench.measuring import find_mnist
 from shared.bench.results import FOLDER, PEERS, PEERS_UNFINISHED, PeerResult, digest, dumps
 from shared.bench.tables import peers_table
-from shared.config import Interrupted, RunError, UsageError, run
+from shared.errors import Interrupted, RunError, UsageError, run
+from shared.files import SIDES, write_atomically
 from shared.processes import ROOT, start_group, stop_group
 from shared.reporting.command_line import InstrumentParser
-from shared.results import SIDES, write_atomically
 
 GOAL = 0.99
 # Others take every core, and so do ours here; of more than four, so small a network makes no use.
@@ -142,7 +141,9 @@ def time_all(args: argparse.Namespace) -> None:
     if args.folder is None:
         raise UsageError("PEERS: not given; name the folder of the scripts: PEERS=FOLDER")
     there = scripts(Path(args.folder))
-    mnist = find_mnist(args.data_dir)
+    from shared.data import find_folder  # torch takes seconds, and a wrong flag need not
+
+    mnist = find_folder("mnist", args.data_dir)
     if mnist is None:
         raise UsageError(f"--data_dir: no MNIST files in {args.data_dir}; give their folder")
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -155,8 +156,8 @@ def time_all(args: argparse.Namespace) -> None:
         for index, name in enumerate(todo):
             print(f"{index + 1:3} of {len(todo)}  {name:24}", end="", flush=True)
             if name in SIDES:
-                command = [sys.executable, "-m", f"{name}.train", "--dataset", "mnist"]
-                command += ["--data_dir", str(mnist), "--max_epochs", "1"]
+                command = [sys.executable, "-m", name, "train", "--dataset", "mnist"]
+                command += ["--data_dir", str(mnist.resolve()), "--max_epochs", "1"]
                 command += ["--threads", str(THREADS)]
                 command += ["--run_dir", str(Path(folder) / str(index))]
                 found = time_to_goal(command, ROOT, args.goal, args.timeout, to_its_end=True)
@@ -172,7 +173,7 @@ def time_all(args: argparse.Namespace) -> None:
                 "not reached" if seconds is None else f"{seconds:9.1f} s", f"  {said}", flush=True
             )
             if name in SIDES and seconds is None:
-                raise RunError(f"{name}.train did not reach {args.goal:.2%} ({said})")
+                raise RunError(f"{name} train did not reach {args.goal:.2%} ({said})")
     os.replace(PEERS_UNFINISHED, PEERS)
     print(f"\n{peers_table(result)}\n\nwritten {PEERS}")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.bench.timed.ladder import RUNGS
-from shared.results import SIDES, write_atomically
+from shared.files import SIDES, write_atomically
 
 # Training images; noise() makes as many as are asked for.
 IMAGES = {"digits": 1257, "mnist": 55_000}
@@ -52,11 +52,11 @@ class Task:
 
     def program(self, run_dir: Path) -> list[str]:
         """The command line, but for the interpreter."""
-        module = "shared.bench.timed.limit" if self.who == "limit" else f"{self.who}.train"
+        program = ["shared.bench.timed.limit"] if self.who == "limit" else [self.who, "train"]
         # One more where it is stopped in the epoch after: to time an epoch takes the next one.
         epochs = self.epochs + (not self.whole)
         return [
-            "-m", module, "--batch_size", str(self.batch_size), "--max_epochs", str(epochs),
+            "-m", *program, "--batch_size", str(self.batch_size), "--max_epochs", str(epochs),
             "--run_dir", str(run_dir), "--progress_bar", "false", *self.flags,
         ]  # fmt: skip
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
+from shared.files import RUNS
 from shared.processes import ROOT
-from shared.results import RUNS
 
 FOLDER = RUNS / "bench"
 FULL, QUICK, UNFINISHED = (FOLDER / f"{name}.json" for name in ("bench", "quick", "unfinished"))

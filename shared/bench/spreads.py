@@ -14,7 +14,7 @@ from typing import NamedTuple
 from shared.bench.plan import SHARED
 from shared.bench.results import BenchResult, BenchRun
 from shared.bench.timed.ladder import RUNGS
-from shared.results import SIDES
+from shared.files import SIDES
 
 
 class Spread(NamedTuple):

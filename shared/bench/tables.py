@@ -17,8 +17,8 @@ from shared.bench.spreads import (
     spread,
 )
 from shared.bench.words import say
+from shared.files import SIDES
 from shared.reporting.markdown import table
-from shared.results import SIDES
 
 # For each row of the first table: its key in words.yaml, the number, and how it is written.
 MEASURES: list[tuple[str, Callable[[BenchRun], float | None], str]] = [

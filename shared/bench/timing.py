@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from shared.config import RunError
+from shared.errors import RunError
 from shared.processes import run_module
 
 # Steps at the start of a run that are left out of the time per step: memory is taken for the first

@@ -10,9 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from shared.config import Config, RunError, UsageError, parse_args, run
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import RunError, UsageError, run
+from shared.files import RUNS, SIDES, write_atomically
 from shared.processes import run_module
-from shared.results import RUNS, SIDES, write_atomically
 
 FLAGS = ("--raw", "--lightning")
 
@@ -22,7 +24,12 @@ def main() -> None:
     if any(word.split("=")[0] in FLAGS for word in argv):
         run(lambda: write_page(*given_folders(argv)))
     else:
-        config, _ = parse_args("shared.compare", argv)
+        config, _ = parse_args(
+            "shared.compare",
+            argv,
+            description="Train both sides, and write a page that compares them; or, with --raw RUN "
+            "--lightning RUN and nothing else, compare two runs that are there.",
+        )
         run(lambda: train_both(config, argv))
 
 
@@ -73,9 +80,9 @@ def train(side: str, argv: list[str]) -> tuple[Path, int]:
     """
     print(f"training {side} ...", flush=True)
     # More points on the curves than by default; a flag given by the user comes later and wins.
-    done = run_module(f"{side}.train", ["--log_every_n_steps", "5", *argv], show=True)
+    done = run_module(side, ["train", "--log_every_n_steps", "5", *argv], show=True)
     if done.status:
-        raise RunError(f"{side}.train ended with status {done.status}")
+        raise RunError(f"{side} train ended with status {done.status}")
     folder = next(x for x in done.out.splitlines() if x.startswith("run folder"))
     return Path(folder.split(maxsplit=2)[2]), done.memory
 

@@ -15,7 +15,7 @@ from shared.compare.trace.timeline import Moment, moments
 from shared.compare.trace.tracing import trace_both
 from shared.compare.trace.where import Row, trace_rows
 from shared.compare.wrong_answers import WrongAnswer, wrong_answers
-from shared.config import UsageError
+from shared.errors import UsageError
 
 
 @dataclass(frozen=True)

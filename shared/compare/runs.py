@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.config import UsageError
-from shared.results import SIDES
+from shared.errors import UsageError
+from shared.files import SIDES
 
 # What may differ between two runs of the same recipe.
 OWN = {"run_dir", "data_dir", "progress_bar", "num_workers"}

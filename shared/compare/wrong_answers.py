@@ -68,8 +68,8 @@ def _answers(folder: Path, split: Any) -> Tensor:
     """Probabilities float32 [N, 10] of the best weights, on the CPU."""
     import torch
 
+    from shared.checkpoints import read_checkpoint
     from shared.model import ConvNet
-    from shared.results import read_checkpoint
 
     weights = read_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
     net = ConvNet().eval()

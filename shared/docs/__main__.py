@@ -16,8 +16,8 @@ from shared.docs.readme import (
     keep_bench,
     measured,
 )
+from shared.files import write_atomically
 from shared.processes import ROOT
-from shared.results import write_atomically
 
 READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")
 

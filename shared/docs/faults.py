@@ -7,9 +7,9 @@ import dataclasses
 import json
 import re
 
+from shared.files import RUNS, SIDES
 from shared.processes import ROOT
 from shared.reporting.markdown import table
-from shared.results import RUNS, SIDES
 
 
 @dataclasses.dataclass

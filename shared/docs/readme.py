@@ -18,10 +18,11 @@ from shared.bench.tables import bench_block
 from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import LIGHTNING, RAW, file_totals, files
 from shared.docs import faults
+from shared.files import RUNS, SIDES, write_atomically
 from shared.mistakes.catalogue import VERDICTS, mistakes
 from shared.processes import ROOT
 from shared.reporting.markdown import table
-from shared.results import RUNS, SIDES, print_summary, write_atomically
+from shared.summary import print_summary
 
 MEASURED = ROOT / "shared" / "bench" / "measured"
 
@@ -49,7 +50,9 @@ def from_source() -> dict[str, str]:
 
 def file_table() -> str:
     """A row for each mirrored file, one for all that only the raw side has, and the totals."""
-    mirrored = [file for file in files() if file.lightning is not None]
+    mirrored = [
+        file for file in files() if file.lightning is not None and file.name != "__main__.py"
+    ]
     only_raw = [file for file in files() if file.lightning is None]
     rows = [(f"`{file.name}`", str(file.raw), str(file.lightning), "") for file in mirrored]
     names = ", ".join(f"`{file.name}`" for file in only_raw)

@@ -12,11 +12,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from shared.config import RunError, UsageError, run
+from shared.errors import RunError, UsageError, run
+from shared.files import RUNS, write_atomically
 from shared.mistakes.catalogue import Mistake, mistakes, twins
 from shared.mistakes.gallery import Exhibit, Trained, exhibit
 from shared.reporting.command_line import InstrumentParser
-from shared.results import RUNS, write_atomically
 
 PATH = RUNS / "mistakes" / "mistakes.json"
 

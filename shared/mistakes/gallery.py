@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from shared.config import RunError
 from shared.divergence.differences import compare
 from shared.divergence.divergence import Command, record, report
 from shared.divergence.records import Run
+from shared.errors import RunError
 from shared.mistakes.catalogue import Mistake
 from shared.mistakes.edits import Edit, changed
 from shared.processes import ROOT, last_line
@@ -109,7 +109,7 @@ def train_changed(mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Pat
         (folder / mistake.side / name).write_text(source)
     options = {**OPTIONS, **mistake.options, "run_dir": "run"}
     flags = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    program = ["-m", f"{mistake.side}.train", *flags, "--progress_bar", "false"]
+    program = ["-m", mistake.side, "train", *flags, "--progress_bar", "false"]
     path = folder / "record.jsonl"
     processes = options.get("devices", 1)
     launcher = ["torchrun", "--standalone", f"--nproc_per_node={processes}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import NoReturn
 
-from shared.config import fail
+from shared.errors import fail
 
 
 class InstrumentParser(ArgumentParser):

@@ -26,8 +26,8 @@ from shared.compare.source import sidebyside
 from shared.compare.source.concerns import concerns
 from shared.compare.source.lines import LIGHTNING, RAW
 from shared.compare.trace.events import Trace
+from shared.files import SIDES
 from shared.reporting.words import LANGUAGES
-from shared.results import SIDES
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_two_runs_of_other_recipes_are_no_failure_but_said(
     monkeypatch.setattr(comparison, "trace_both", lambda: traces)
     fit("lightning", run_dir="other", seed=1)
     folder = str(compared / "raw_pytorch")
-    outcome = command("shared.compare.__main__", "--raw", folder, "--lightning", "other")
+    outcome = command("shared.compare", "--raw", folder, "--lightning", "other")
     assert outcome.status == 0
     assert "Different" in outcome.out
     assert "--seed" in outcome.out
@@ -244,7 +244,7 @@ def test_the_same_recipe_with_other_weights_fails_and_leaves_the_page(
     summary = json.loads(Path("bent/summary.json").read_text())
     Path("bent/summary.json").write_text(json.dumps({**summary, "weights_sha256": "0" * 64}))
     folder = compared / "raw_pytorch"
-    outcome = command("shared.compare.__main__", "--raw", folder, "--lightning", "bent")
+    outcome = command("shared.compare", "--raw", folder, "--lightning", "bent")
     assert outcome.status == 1
     one_line(outcome.err, "different weights")
     assert Path("runs/compare/digits/index.html").is_file()
@@ -254,7 +254,7 @@ def test_the_same_recipe_with_other_weights_fails_and_leaves_the_page(
 def test_it_trains_both_sides_with_the_flags_it_is_given(command, monkeypatch, traces):
     monkeypatch.setattr(comparison, "trace_both", lambda: traces)
     monkeypatch.setenv("PYTHONPATH", str(RAW.parent))
-    outcome = command("shared.compare.__main__", "--max_epochs", "1", "--seed", "5")
+    outcome = command("shared.compare", "--max_epochs", "1", "--seed", "5")
     assert outcome.status == 0, outcome.err
     for side in SIDES:
         summary = json.loads(Path(f"runs/{side}/digits/version_0/summary.json").read_text())
@@ -277,14 +277,14 @@ def test_it_trains_both_sides_with_the_flags_it_is_given(command, monkeypatch, t
     ],
 )
 def test_a_wrong_command_gets_one_line(command, one_line, arguments, parts):
-    outcome = command("shared.compare.__main__", *arguments)
+    outcome = command("shared.compare", *arguments)
     assert outcome.status == 2
     one_line(outcome.err, *parts)
 
 
 def test_swapped_folders_are_noticed(compared, command, one_line):
     swapped = [compared / "lightning", compared / "raw_pytorch"]
-    outcome = command("shared.compare.__main__", "--raw", swapped[0], "--lightning", swapped[1])
+    outcome = command("shared.compare", "--raw", swapped[0], "--lightning", swapped[1])
     assert outcome.status == 2
     one_line(outcome.err, "--raw", "swapped")
 

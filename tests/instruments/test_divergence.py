@@ -18,13 +18,14 @@ from support.mistaken import made
 from torch import nn
 
 import shared.data
-from shared.config import Config, UsageError
+from shared.config import Config
 from shared.divergence import divergence
 from shared.divergence.causes import CAUSES, KINDS, cause_of, kind_of
 from shared.divergence.differences import compare
 from shared.divergence.fingerprints import distance, fingerprint, ratio
 from shared.divergence.recorder import Enough, Recorder
 from shared.divergence.records import Run, read
+from shared.errors import UsageError
 from shared.mistakes.catalogue import Mistake, mistakes, twins
 from shared.mistakes.edits import Edit, changed
 from shared.mistakes.gallery import OPTIONS, exhibit

@@ -10,8 +10,9 @@ import pytest
 from support.record import SIDES
 
 from shared.docs import faults, readme
+from shared.files import RUNS
 from shared.mistakes.catalogue import mistakes
-from shared.results import RUNS, print_summary
+from shared.summary import print_summary
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -57,7 +58,7 @@ def test_the_shown_runs_look_like_real_ones(fit, capsys):
 
     # Numbers and names differ from run to run; everything else is what the program prints.
     def form(line: str) -> str:
-        return re.sub(r"[0-9a-f]{64}|[\d.,]+%?", "#", line)
+        return re.sub(r"[0-9a-f]{64}|[\d.,]+%?", "#", line).replace("epochs", "epoch")
 
     keep = slice(0, -1)  # the run folder is elsewhere
     assert (len(real), len(shown)) == (16, 11)
@@ -91,10 +92,11 @@ def test_make_targets_and_programs_that_it_names_exist():
     assert len(targets) >= 7
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.M), target
-    programs = set(re.findall(r"python -m ((?:raw_pytorch|lightning|shared)[\w.]*)", README))
+    name = r"(?:raw_pytorch|lightning|shared)[\w.]*"
+    programs = set(re.findall(rf"python -m ({name}(?: train| test| predict)?)", README))
     assert len(programs) >= 4
     for program in programs:
-        path = ROOT / program.replace(".", "/")
+        path = ROOT / program.split()[0].replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), program
 
 

@@ -22,7 +22,8 @@ from support.record import (
     record_fit,
 )
 
-from shared.config import Config, Interrupted
+from shared.config import Config
+from shared.errors import Interrupted
 from shared.mistakes.catalogue import mistakes
 from shared.mistakes.edits import Edit, changed
 

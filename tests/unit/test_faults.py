@@ -16,7 +16,7 @@ from conftest import ROOT
 from support.record import SIDES
 
 from shared.docs import faults, readme
-from shared.results import RUNS
+from shared.files import RUNS
 
 TESTS = """
 import pytest

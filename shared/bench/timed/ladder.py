@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from shared.bench.timed import limit
-from shared.config import Config, parse_args, run
-from shared.results import write_atomically
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import run
+from shared.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,11 @@ def climb(rounds: int, config: Config) -> dict[str, list[list[float]]]:
 def main() -> None:
     """Arguments: a file for the times, how many rounds, and the flags of train."""
     path, rounds, *flags = sys.argv[1:]
-    config, _ = parse_args("shared.bench.timed.ladder", flags)
+    config, _ = parse_args(
+        "shared.bench.timed.ladder",
+        flags,
+        description="Train on every rung of the ladder, in turn.",
+    )
     run(lambda: write_atomically(Path(path), json.dumps(climb(int(rounds), config))))
 
 

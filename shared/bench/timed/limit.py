@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.config import Config, parse_args, run
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import run
 
 
 def resident_batches(config: Config, device: Any) -> list[Any]:
@@ -65,7 +67,8 @@ def train_bare(config: Config, batches: list[Any] | None = None) -> None:
 
 
 def main() -> None:
-    config, _ = parse_args("shared.bench.timed.limit")
+    description = "Take the training steps on batches that lie ready, and nothing else."
+    config, _ = parse_args("shared.bench.timed.limit", description=description)
     run(lambda: train_bare(config))
 
 

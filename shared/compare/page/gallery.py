@@ -7,10 +7,10 @@ import json
 import math
 from dataclasses import dataclass
 
+from shared.files import RUNS
 from shared.mistakes.catalogue import mistakes
 from shared.mistakes.gallery import Exhibit
 from shared.reporting.words import Text
-from shared.results import RUNS
 
 WIDTH, HEIGHT = 180, 44
 

@@ -120,7 +120,7 @@ OPERATIONS = (
     _op("torch.load", "checkpoint", "torch:load", hook="CheckpointIO.load_checkpoint"),
     _op("module.load_state_dict", "checkpoint", "torch.nn:Module.load_state_dict", of="model",
         hook="Strategy.load_model_state_dict"),
-    _op("interrupt.requested", "checkpoint", "shared.interrupt:Interrupt.requested"),
+    _op("interrupt.requested", "checkpoint", "shared.signals:Interrupt.requested"),
     _op("writer.add_scalar", "log", f"{WRITER}.add_scalar", change="self.log(...)"),
     _op("writer.add_graph", "log", f"{WRITER}.add_graph",
         change="TensorBoardLogger(log_graph=...)"),

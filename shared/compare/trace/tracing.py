@@ -5,9 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from shared.compare.trace.events import Trace, from_json
-from shared.config import RunError
+from shared.errors import RunError
+from shared.files import SIDES
 from shared.processes import ROOT, run_module
-from shared.results import SIDES
 
 
 def trace_both() -> tuple[Trace, Trace]:

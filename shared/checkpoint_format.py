@@ -1,23 +1,47 @@
-"""Whether a checkpoint holds what this project writes, looked at before anything is restored from
-it: PyTorch and Lightning would fail in the middle, with an error that names no file, or not at all.
-"""
+"""What a checkpoint of this project holds, and whether a file holds it. That is looked at before
+anything is restored: PyTorch and Lightning would fail in the middle, with an error that names no
+file, or not at all."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
-from shared.config import Config, RunError, UsageError, shown
+from shared.config import Config
+from shared.errors import RunError, UsageError, shown
 from shared.model import ConvNet, make_optimizer
-from shared.results import DATA_HPARAMS, DATA_STATE, MODULE_HPARAMS
 
-# Lightning migrates older checkpoints while it loads them, and the raw side does not; newer ones
-# may hold anything. In step with requirements.txt.
-FORMAT = "2.6"
+# The version of Lightning whose format this is. Lightning migrates older checkpoints while it loads
+# them, and the raw side does not; newer ones may hold anything. A last number more changes nothing.
+LIGHTNING_VERSION = "2.6.6"
+RELEASE = LIGHTNING_VERSION.rpartition(".")[0]
+
+# The keys under which Lightning stores what `save_hyperparameters` saw in a module and in a data
+# module (pytorch_lightning/core/mixins/hparams_mixin.py and core/datamodule.py).
+MODULE_HPARAMS, DATA_HPARAMS = "hyper_parameters", "datamodule_hyper_parameters"
+# And the state of a data module: the name of its class.
+DATA_STATE = "ImageData"
+# And the states of its callbacks (`state_key`): of the one that saves best.ckpt, of the one that
+# saves last.ckpt, and of early stopping, which holds its patience.
+_SAVING = (
+    "ModelCheckpoint{{'monitor': {}, 'mode': 'min', 'every_n_train_steps': 0, "
+    "'every_n_epochs': 1, 'train_time_interval': None}}"
+)
+BEST_KEY, LAST_KEY = _SAVING.format("'val/loss'"), _SAVING.format("None")
+STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
+
+# What a run resumes from, beside the weights; and what it needs of the states of the callbacks.
+TO_RESUME = (
+    "optimizer_states", "lr_schedulers", "callbacks", "loops", "generators", "train_accuracy",
+)  # fmt: skip
+CALLBACKS = {
+    BEST_KEY: ("dirpath", "best_model_path", "best_model_score"),
+    STOPPING_KEY: ("wait_count", "best_score", "patience", "stopped_epoch"),
+}
 
 SCALARS = (str, int, float, bool, type(None))
 
@@ -29,8 +53,8 @@ def hyperparameters(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]
         RunError: it is not what they are made with, or the file has another format.
     """
     version = checkpoint.get("pytorch-lightning_version")
-    if not isinstance(version, str) or version.split(".")[:2] != FORMAT.split("."):
-        _refuse(path, f"written by pytorch-lightning {_plain(version)}; this one reads {FORMAT}")
+    if not isinstance(version, str) or version.split(".")[:2] != RELEASE.split("."):
+        _refuse(path, f"written by pytorch-lightning {_plain(version)}; this one reads {RELEASE}")
     saved: dict[str, Any] = {}
     for key, names in (
         (DATA_HPARAMS, Config().data_hparams()),
@@ -50,7 +74,7 @@ def hyperparameters(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]
     return saved
 
 
-def check(
+def check_content(
     path: Path, checkpoint: Mapping[str, Any], saved: Mapping[str, Any], *, resume: bool
 ) -> None:
     """Compare the weights with the network that these hyper-parameters make, and, to resume, all
@@ -75,11 +99,10 @@ def check(
             _refuse(path, f"its {name} is {_plain(count)}")
     if not resume:
         return
-    for key in ("optimizer_states", "lr_schedulers", "callbacks", "loops", "generators"):
+    for key in TO_RESUME:
         if not checkpoint.get(key):
-            _refuse(path, f"it has weights only, and no {key} to resume from")
-    if not isinstance(checkpoint["callbacks"], Mapping):
-        _refuse(path, "its callbacks are not those of this project")
+            _refuse(path, f"it has no {key} to resume from")
+    _check_callbacks(path, checkpoint["callbacks"])
     optimizer = _only(path, checkpoint, "optimizer_states")
     scheduler = _only(path, checkpoint, "lr_schedulers")
     parameters = list(net.parameters())
@@ -90,9 +113,8 @@ def check(
         if type(group.get(name)) is not type(expected[name]):
             _refuse(path, f"its optimizer is not the AdamW of this project ({name} is missing)")
     states = _get(optimizer, "state")
-    none_yet = (
-        states == {} and "MixedPrecision" in checkpoint
-    )  # a loss scaler skips the first steps
+    # A loss scaler skips the first steps.
+    none_yet = states == {} and "MixedPrecision" in checkpoint
     for index, parameter in enumerate(parameters) if not none_yet else ():
         moments = {"exp_avg": parameter, "exp_avg_sq": parameter, "step": torch.tensor(0.0)}
         _compare(path, f"optimizer's state {index}", _get(states, index), moments)
@@ -100,6 +122,22 @@ def check(
         _refuse(path, "its optimizer has other parameters")
     if type(scheduler.get("total_steps")) is not int:
         _refuse(path, "its learning rate schedule is not the OneCycleLR of this project")
+
+
+def _check_callbacks(path: Path, callbacks: Any) -> None:
+    """Look for the states that a run needs. Without that of the callback that saves the best
+    weights, either side would write worse ones over them; early stopping is in some runs only."""
+    if not isinstance(callbacks, Mapping):
+        _refuse(path, "its callbacks are not those of this project")
+    for key, names in CALLBACKS.items():
+        if key == STOPPING_KEY and key not in callbacks:
+            continue
+        state, callback = callbacks.get(key), key.split("{")[0]
+        if not isinstance(state, Mapping):
+            _refuse(path, f"it has no state of {callback} to resume from")
+        for name in names:
+            if name not in state:
+                _refuse(path, f"its state of {callback} has no {name} to resume from")
 
 
 def _compare(path: Path, what: str, held: Any, expected: Mapping[str, torch.Tensor]) -> None:
@@ -133,5 +171,5 @@ def _plain(value: Any) -> str:
     return shown(value) if flat else f"a {type(value).__name__}"
 
 
-def _refuse(path: Path, reason: str) -> None:
+def _refuse(path: Path, reason: str) -> NoReturn:
     raise RunError(f"{path}: {reason}; use another checkpoint")

@@ -1,0 +1,34 @@
+"""python -m raw_pytorch train --dataset mnist --max_epochs 1"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from shared import summary
+from shared.cli import parse_command
+from shared.errors import run
+
+
+def main() -> None:
+    command, config, images = parse_command("raw_pytorch")
+    run(lambda: start(command, config, images))
+
+
+def start(command: str, config: Any, images: list[str]) -> None:
+    # Only now: torch takes seconds to load, and a wrong flag need not wait for it.
+    from raw_pytorch.distributed import launch
+
+    if launch("raw_pytorch", config):  # [ddp] all processes, and this one has waited for them
+        return
+    program = importlib.import_module(f"raw_pytorch.{command}")
+    if command == "predict":
+        program.predict(config, images)
+    elif command == "test":
+        summary.print_test(*program.test(config))
+    else:
+        summary.print_summary(program.fit(config))
+
+
+if __name__ == "__main__":
+    main()
