@@ -1,6 +1,6 @@
-"""What a checkpoint of this project holds, and whether a file holds it. That is looked at before
-anything is restored: PyTorch and Lightning would fail in the middle, with an error that names no
-file, or not at all."""
+"""What a checkpoint of this project holds, and whether a file holds it. Both sides ask before they
+restore anything: PyTorch and Lightning would fail in the middle, with an error that names no file,
+or they would not fail at all."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from shared.errors import RunError, UsageError, shown
 from shared.model import ConvNet, make_optimizer
 
 # The version of Lightning whose format this is. Lightning migrates older checkpoints while it loads
-# them, and the raw side does not; newer ones may hold anything. A last number more changes nothing.
+# them, and the raw side does not; newer ones may hold anything. The last number does not matter.
 LIGHTNING_VERSION = "2.6.6"
 RELEASE = LIGHTNING_VERSION.rpartition(".")[0]
 
 # The keys under which Lightning stores what `save_hyperparameters` saw in a module and in a data
 # module (pytorch_lightning/core/mixins/hparams_mixin.py and core/datamodule.py).
 MODULE_HPARAMS, DATA_HPARAMS = "hyper_parameters", "datamodule_hyper_parameters"
-# And the state of a data module: the name of its class.
+# The state of a data module stands under the name of its class.
 DATA_STATE = "ImageData"
-# And the states of its callbacks (`state_key`): of the one that saves best.ckpt, of the one that
-# saves last.ckpt, and of early stopping, which holds its patience.
+# The states of the callbacks stand under their `state_key`: the one that saves best.ckpt, the one
+# that saves last.ckpt, and early stopping, whose state holds its patience.
 _SAVING = (
     "ModelCheckpoint{{'monitor': {}, 'mode': 'min', 'every_n_train_steps': 0, "
     "'every_n_epochs': 1, 'train_time_interval': None}}"
@@ -65,7 +65,8 @@ def hyperparameters(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]
             _refuse(path, f"its {key} are not plain values")
         # Lightning adds a name of its own.
         if differing := {n for n in values if not str(n).startswith("_")} ^ names.keys():
-            _refuse(path, f"its {key} differ from this project's in {_plain(sorted(differing))}")
+            differing_names = _plain(sorted(map(str, differing)))
+            _refuse(path, f"its {key} differ from this project's in {differing_names}")
         saved.update({name: values[name] for name in names})
     try:
         dataclasses.replace(Config(), **saved)

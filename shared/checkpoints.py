@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError:
         raise RunError(f"{path}: holds more than tensors and plain values; not loaded") from None
-    # Of nearly every kind, where a bit of the archive's directory flipped.
+    # A flipped bit in the archive's directory raises errors of nearly every kind.
     except Exception as error:
         if isinstance(error, OSError) and error.filename:
             raise RunError(f"{path}: {error.strerror}") from None
@@ -83,12 +83,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Look at the sums inside the zip archive that a checkpoint is: PyTorch itself would load a
-    flipped bit."""
+    """Look at the sums inside the zip archive that a checkpoint is, since PyTorch itself would load
+    a flipped bit."""
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
-        # PyTorch packs nothing. What is packed, or stands in the archive twice, may be a bomb: a
-        # small file that fills the memory.
+        # PyTorch packs nothing. A part that is packed, or that the archive lists twice, may be a
+        # bomb: a small file that fills the memory.
         packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
         if packed or sum(part.file_size for part in parts) > path.stat().st_size:
             raise RunError(f"{path}: a packed zip archive, and not a checkpoint; not loaded")
@@ -140,7 +140,7 @@ def _check_recipe(path: Path, config: Config, trained: Mapping[str, Any]) -> Non
 
 
 def _beside(path: Path) -> dict[str, Any]:
-    """What a checkpoint does not say of its recipe, and the run folder around it does."""
+    """The part of the recipe that a checkpoint does not hold, from the run folder around it."""
     try:
         config = yaml.safe_load((path.parent.parent / "config.yaml").read_text())
         return {name: config[name] for name in ("precision", "gradient_clip_val")}

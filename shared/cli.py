@@ -203,7 +203,7 @@ def _check_yaml(parser: ArgumentParser, file: str) -> None:
 
 def _read_text(file: str) -> str:
     try:
-        # Not a pipe or a device: reading one may never end.
+        # To read a pipe or a device may never end.
         if not Path(file).is_file():
             raise UsageError("not a file" if Path(file).exists() else "no such file")
         if Path(file).stat().st_size > 100_000:

@@ -49,9 +49,9 @@ def path(words: str) -> Rule:
 
 
 def _is_path(value: str) -> bool:
-    # What YAML reads as no value could not be read back from the run's config.yaml.
+    # YAML reads these as no value, so they would not come back from the run's config.yaml.
     no_value = ("null", "Null", "NULL", "~")
-    # Nor could bytes of a name that are no text: Python shows them as half a character each.
+    # Neither would bytes that are no text, which Python shows as half a character each.
     is_text = not any("\ud800" <= letter <= "\udfff" for letter in value)
     return bool(value.strip()) and "\0" not in value and is_text and value not in no_value
 
@@ -61,8 +61,9 @@ SWITCH = Rule("true or false", lambda value: True)
 
 @dataclass(frozen=True)
 class Config:
-    """One run. A field without a default, or with one for each dataset, may be left at None: it is
-    filled in when the object is made.
+    """One run. `max_epochs` and `dropout` may be left at None, and so may `devices` and
+    `num_nodes`: the recipe of the dataset, and what torchrun started, take their place when the
+    object is made.
 
     Raises:
         UsageError: a value is out of range; the message names the flag, the value and what fits.

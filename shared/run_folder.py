@@ -24,7 +24,7 @@ def create_run_dir(side: str, config: Config) -> Path:
     folder is `--run_dir`, or the next free version; it is claimed by making it, so two runs started
     at the same moment never share one.
 
-    Of several processes, the first one makes it; the others hear from it which one it is.
+    In a run of several processes the first makes the folder, and tells the others its name.
 
     Raises:
         UsageError: `--run_dir` holds a run already, and this one does not resume it.
@@ -55,8 +55,8 @@ def create_run_dir(side: str, config: Config) -> Path:
 
 
 def _claim(run_dir: Path) -> bool:
-    """Take the folder for a new run. Of several that try at the same moment, one gets it: only one
-    can make the folder within."""
+    """Take the folder for a new run. If several runs try at the same moment, one gets it, because
+    only one can make the folder within."""
     if (run_dir / "config.yaml").exists():
         return False
     try:
@@ -67,8 +67,8 @@ def _claim(run_dir: Path) -> bool:
 
 
 def _remove_partial(run_dir: Path) -> None:
-    """Remove what a killed run has left of the files that it was writing. Not of predictions.csv:
-    another program may be writing that one now."""
+    """Remove what a killed run has left of the files that it was writing. Parts of predictions.csv
+    stay, since another program may be writing that file now."""
     parts = [run_dir.glob(f".{name}-????????") for name in ("config.yaml", "summary.json", RUN_ID)]
     parts += [(run_dir / "checkpoints").glob(f".{name}.ckpt-????????") for name in ("last", "best")]
     for path in itertools.chain(*parts):

@@ -69,8 +69,8 @@ def metric_state(metric: Metric) -> dict[str, Tensor]:
 
 
 def restore_metric(metric: Metric, state: dict[str, Tensor]) -> None:
-    """Put back what `metric_state` gave, so that an average goes on where it stopped. Of several
-    processes, one takes all of it: the next average is over all of them again."""
+    """Put back what `metric_state` gave, so that an average continues where it stopped. In
+    a run of several processes the first takes all of it: the next average is over all of them."""
     if ranks.rank() > 0:
         return
     for name, value in state.items():

@@ -1,7 +1,8 @@
 """How a run ends: the fingerprint of its weights, `summary.json`, the predictions, and the closing
 lines on the screen, the same for both sides.
 
-torch is loaded by the functions that need it: a program has its first words before that."""
+The functions that need torch import it themselves, so that a program can print something before
+the seconds that this takes."""
 
 from __future__ import annotations
 
@@ -110,7 +111,7 @@ def write_summary(
         "test_accuracy": float(tested["test/accuracy"]),
         "best_epoch": best["epoch"],
         "fit_seconds": fit_seconds,
-        # Of a run that was resumed, another process has trained a part.
+        # Another process has trained a part of a run that was resumed.
         "train_images_per_second": None
         if config.ckpt_path
         else epochs * train_images / fit_seconds,

@@ -23,7 +23,7 @@ from shared.errors import RunError, in_one_line
 # all that urllib has, never ends with a server that sends a byte now and then.
 DOWNLOAD_TIMEOUT, DOWNLOAD_LEAST = 30.0, 100_000
 
-# The largest file has 26 MB; what goes on beyond this is not one of them.
+# The largest file has 26 MB; a file that is longer than this is not one of them.
 DOWNLOAD_MOST = 100_000_000
 
 # Seconds to wait before the mirrors are asked again, where that may help: see `_may_pass`.
@@ -95,7 +95,7 @@ def _from_first(urls: list[str], md5: str, name: str) -> bytes:
 
 def _may_pass(error: Exception) -> bool:
     """Whether to ask again: the server has an error of its own (5xx), or the connection was refused
-    or cut. Not for a file that is not there or is another, nor for a server that was waited for."""
+    or cut. A file that is not there or is another, and a server that was too slow, stay so."""
     if isinstance(error, HTTPError):
         return error.code >= 500
     return isinstance(getattr(error, "reason", error), (ConnectionError, IncompleteRead))
