@@ -16,7 +16,7 @@ from shared.bench.claims import claims_block
 from shared.bench.results import FOLDER, read_bench, read_peers
 from shared.bench.tables import bench_block
 from shared.compare.source.concerns import CONCERNS, concerns, total
-from shared.compare.source.lines import LIGHTNING, RAW, file_totals, files
+from shared.compare.source.lines import APART, LIGHTNING, RAW, file_totals, files
 from shared.docs import faults
 from shared.files import RUNS, SIDES, write_atomically
 from shared.mistakes.catalogue import VERDICTS, mistakes
@@ -43,21 +43,37 @@ def generate(text: str, blocks: dict[str, str]) -> str:
     return text
 
 
+# What is said of the files that only one side has.
+ONE_SIDED = {
+    "raw": "an argument or a callback for each",
+    "lightning": "what Lightning leaves to you",
+}
+
+
 def from_source() -> dict[str, str]:
     """The blocks that follow from the code alone."""
     return {"files": file_table(), "concerns": concern_table()}
 
 
 def file_table() -> str:
-    """A row for each mirrored file, one for all that only the raw side has, and the totals."""
-    mirrored = [
-        file for file in files() if file.lightning is not None and file.name != "__main__.py"
+    """A row for each file of both sides that teaches something, one for those of either side alone,
+    and the totals."""
+    shown = [file for file in files() if file.name != "__main__.py"]
+    rows = [
+        (f"`{file.name}`", str(file.raw), str(file.lightning), "")
+        for file in shown
+        if file.raw is not None and file.lightning is not None
     ]
-    only_raw = [file for file in files() if file.lightning is None]
-    rows = [(f"`{file.name}`", str(file.raw), str(file.lightning), "") for file in mirrored]
-    names = ", ".join(f"`{file.name}`" for file in only_raw)
-    lines = sum(file.raw for file in only_raw)
-    rows.append((names, str(lines), "–", "an argument or a callback for each"))
+    for side, words in ONE_SIDED.items():
+        alone = [
+            file
+            for file in shown
+            if file.name not in APART and (file.lightning if side == "raw" else file.raw) is None
+        ]
+        lines = str(sum((file.raw or 0) + (file.lightning or 0) for file in alone))
+        names = ", ".join(f"`{file.name}`" for file in alone)
+        cells = (lines, "–") if side == "raw" else ("–", lines)
+        rows += [(names, *cells, words)] if alone else []
     raw_total, lightning_total = file_totals()
     rows.append(("all but `minimal.py`", str(raw_total), str(lightning_total), ""))
     return table(("file", "raw_pytorch", "lightning", ""), rows, "lrrl")
@@ -70,11 +86,16 @@ def concern_table() -> str:
     rows = []
     for tag in CONCERNS:
         # A file of its own says it all; elsewhere, the places in the loop come first.
-        places = sorted(raw[tag], key=lambda p: (p.file != "train.py", p.file))
+        places = sorted(
+            (place for place in raw[tag] if place.file not in APART),
+            key=lambda p: (p.file != "train.py", p.file, min(p.lines)),
+        )
         names = [f"`{p.file}`" for p in places if p.file in own]
-        names += [f"`{p.file}:{min(p.lines)}`" for p in places if p.lines and p.file not in own]
+        names += [f"`{p.file}:{min(p.lines)}`" for p in places if p.file not in own]
         shown = ", ".join(list(dict.fromkeys(names))[:3]) + (", …" if len(set(names)) > 3 else "")
-        theirs = sorted(lightning[tag], key=lambda p: (p.file != "train.py", p.file))
+        # What one tells the Trainer says more than a class of one's own.
+        order = {"train.py": 0, "trainer.py": 1}
+        theirs = sorted(lightning[tag], key=lambda p: (order.get(p.file, 2), p.file))
         text = theirs[0].text
         expression = f"`{text if len(text) <= 64 else text[:61] + '...'}`"
         lines = str(total(raw[tag])), str(total(lightning[tag]))

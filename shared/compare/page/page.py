@@ -57,6 +57,7 @@ def render(c: ComparedRuns) -> str:
         other_settings=other_settings(c.raw, c.lightning),
         mirrored=sidebyside.mirrored(),
         only_raw=sidebyside.only_raw(),
+        only_lightning=sidebyside.only_lightning(),
         calls=lines_of(c.rows),
         kept=kept(),
         bookkeeping={(x.file, x.number): i for i, k in enumerate(kept()) for x in k.raw},

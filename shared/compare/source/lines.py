@@ -40,50 +40,56 @@ def _lines(node: ast.stmt) -> range:
     return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
-def replacement(path: Path) -> str:
-    """What takes the place of a file that only the raw side has, from its opening lines."""
-    head = path.read_text().split('"""')[1]
-    return " ".join(head.split("Lightning: ", 1)[1].split())
-
-
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of the raw side, and the one of the same name on the Lightning side.
+    """A file that both sides have, or one of them.
 
     Attributes:
-        raw, lightning: lines of code; None where the Lightning side has no such file.
-        instead: the expression that replaces it there.
+        raw, lightning: lines of code; None on a side that has no such file.
+        instead: what takes the place of a file of one side on the other, as its first lines say.
     """
 
     name: str
-    raw: int
+    raw: int | None
     lightning: int | None
-    instead: str
+    instead: str = ""
 
 
 def files() -> list[SourceFile]:
-    """The files in the order in which one reads them: mirrored ones first."""
+    """The files in the order in which one reads them: those of both sides first."""
+    sides = [{path.name: path for path in side.glob("*.py")} for side in (RAW, LIGHTNING)]
     found = []
-    for path in sorted(RAW.glob("*.py")):
-        if path.name == "__init__.py":
-            continue
-        other = LIGHTNING / path.name
-        if other.exists():
-            found.append(SourceFile(path.name, count(path), count(other), ""))
-        else:
-            found.append(SourceFile(path.name, count(path), None, replacement(path)))
-    order = "minimal.py __main__.py module.py data.py train.py test.py predict.py".split()
+    for name in sorted({*sides[0], *sides[1]} - {"__init__.py"}):
+        raw, lightning = (side.get(name) for side in sides)
+        if raw and lightning:
+            found.append(SourceFile(name, count(raw), count(lightning)))
+        elif raw:
+            found.append(SourceFile(name, count(raw), None, _said(raw, "Lightning: ")))
+        elif lightning:
+            found.append(SourceFile(name, None, count(lightning), _said(lightning, "By hand, ")))
+    order = "minimal.py basic.py __main__.py module.py data.py train.py test.py predict.py".split()
     return sorted(
         found,
-        key=lambda f: (f.lightning is None, order.index(f.name) if f.name in order else 0, f.name),
+        key=lambda file: (
+            file.lightning is None,
+            file.raw is None,
+            order.index(file.name) if file.name in order else len(order),
+        ),
     )
 
 
-# What no total counts: a program of its own, and the command, which is the same on both sides.
-APART = {"minimal.py", "__main__.py"}
+def _said(path: Path, mark: str) -> str:
+    """What the opening lines of a file say behind a mark, to the end of the paragraph."""
+    head = path.read_text().split('"""')[1]
+    return " ".join(head.split(mark, 1)[1].split("\n\n")[0].split())
+
+
+# What no total counts: programs of their own, the command, which is the same on both sides, and
+# what only reads and writes the other side's checkpoints.
+APART = {"minimal.py", "basic.py", "__main__.py", "lightning_format.py"}
 
 
 def file_totals() -> tuple[int, int]:
     """Lines of code of both sides."""
     counted = [file for file in files() if file.name not in APART]
-    return sum(file.raw for file in counted), sum(file.lightning or 0 for file in counted)
+    return sum(file.raw or 0 for file in counted), sum(file.lightning or 0 for file in counted)

@@ -36,8 +36,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class FilePair:
-    """A file of both sides; or one that only the raw side has, beside the lines of the Lightning
-    side under the same concerns, and `instead`, the expression that replaces it."""
+    """A file of both sides; or one that only one side has, with `instead`, what the other has in
+    its place. One of the raw side stands beside the other's lines under the same concerns."""
 
     name: str
     pairs: tuple[Pair, ...]
@@ -45,7 +45,7 @@ class FilePair:
 
 
 def mirrored() -> list[FilePair]:
-    return [_mirrored(file.name) for file in files() if file.lightning is not None]
+    return [_mirrored(file.name) for file in files() if file.raw and file.lightning]
 
 
 def only_raw() -> list[FilePair]:
@@ -62,6 +62,15 @@ def only_raw() -> list[FilePair]:
             pair = Pair(code(RAW / file.name), tuple(theirs))
             found.append(FilePair(file.name, (pair,), file.instead))
     return found
+
+
+def only_lightning() -> list[FilePair]:
+    """The files that only the Lightning side has."""
+    return [
+        FilePair(file.name, (Pair((), code(LIGHTNING / file.name)),), file.instead)
+        for file in files()
+        if file.raw is None
+    ]
 
 
 @cache
