@@ -187,6 +187,7 @@ def in_chinese(block: str) -> str:
             return text
         parts = [known.get(part, part) for part in text.strip().split("; ")]
         translated = re.sub(r"^(\d+) of (\d+)$", r"\1 / \2", known["; "].join(parts))
+        translated = re.sub(r" shared$", known["shared"], translated)
         return text.replace(text.strip(), translated) if text.strip() else text
 
     def row(line: str) -> str:

@@ -167,6 +167,14 @@ def test_the_chinese_one_has_the_same_generated_tables_in_chinese(name):
     assert bool(re.search(r"[\u4e00-\u9fff]", shown)) == (name != "output")
 
 
+@pytest.mark.parametrize("name", set(GENERATED) - {"output"})
+def test_no_words_are_left_in_english_in_the_chinese_one(name):
+    block = re.search(rf"<!-- {name} -->\n(.+?)\n<!-- /{name} -->", CHINESE, re.S)
+    assert block is not None
+    sentences = re.findall(r"(?:\b[a-z]+\b[ ,]+){2,}\b[a-z]+\b", re.sub("`[^`]*`", "", block[1]))
+    assert sentences == [], "shared/docs/readme.yaml has no Chinese for these"
+
+
 def test_every_mistake_of_the_gallery_has_its_words_in_chinese():
     for mistake in mistakes():
         in_table = readme.in_chinese(f"| {mistake.name} |")
