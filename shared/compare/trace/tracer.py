@@ -124,19 +124,20 @@ class Tracer:
         return recorded
 
     def install(self) -> None:
-        """Wrap every target, for the rest of this process."""
+        """Wrap every target, for the rest of this process. Those of the side come last: what it
+        imports by name, it has to find wrapped."""
         self.install_others()
-        for operation in OPERATIONS:
-            for target in operation.targets:
-                module, path = target.format(side=self.side).split(":")
-                with contextlib.suppress(ModuleNotFoundError):
-                    if module.split(".")[0] in PACKAGES and self.side != "lightning":
-                        continue
-                    owner: Any = importlib.import_module(module)
-                    *parents, name = path.split(".")
-                    for parent in parents:
-                        owner = getattr(owner, parent)
-                    setattr(owner, name, self.wrapped(operation, getattr(owner, name), name))
+        targets = [(operation, t) for operation in OPERATIONS for t in operation.targets]
+        for operation, target in sorted(targets, key=lambda pair: "{side}" in pair[1]):
+            module, path = target.format(side=self.side).split(":")
+            with contextlib.suppress(ModuleNotFoundError):
+                if module.split(".")[0] in PACKAGES and self.side != "lightning":
+                    continue
+                owner: Any = importlib.import_module(module)
+                *parents, name = path.split(".")
+                for parent in parents:
+                    owner = getattr(owner, parent)
+                setattr(owner, name, self.wrapped(operation, getattr(owner, name), name))
 
     def wrapped(self, operation: Operation, function: Callable, name: str) -> Callable:
         if not name.startswith("_wrap_"):
@@ -234,8 +235,8 @@ def main() -> None:
     loading: Any = data
     loading.load = lambda *args: shorten(load(*args))
     tracer = Tracer(side)
-    program = importlib.import_module(f"{side}.train")
     tracer.install()
+    program = importlib.import_module(f"{side}.train")
     out, sys.stdout = sys.stdout, Terminal()
     with tempfile.TemporaryDirectory() as folder:
         summary = program.fit(Config(**OPTIONS, run_dir=folder + "/run"))
