@@ -51,6 +51,13 @@ MODULE, DATA = "{side}.module:ImageClassifier", "{side}.data:ImageData"
 WRITER = "torch.utils.tensorboard:SummaryWriter"
 BAR = "__init__ reset update refresh set_postfix set_description close".split()
 
+
+def _metrics(method: str) -> str:
+    """The metrics that the raw side counts by hand."""
+    kinds = ("MeanMetric", "MulticlassAccuracy")
+    return " ".join(f"raw_pytorch.metrics:{kind}.{method}" for kind in kinds)
+
+
 # In the order in which a run comes to them.
 OPERATIONS = (
     _op("torch.use_deterministic_algorithms", "seed", "torch:use_deterministic_algorithms",
@@ -88,7 +95,7 @@ OPERATIONS = (
     _op("optimizer.zero_grad", "train", "torch.optim:Optimizer.zero_grad",
         hook="LightningModule.optimizer_zero_grad"),
     _op("finite_loss.step", "train", "shared.finite:FiniteLoss.step",
-        hook="LightningModule.on_before_backward"),
+        hook="Callback.on_before_backward"),
     _op("loss / n", "accumulate", "torch:Tensor.__truediv__", of="loss",
         change="Trainer(accumulate_grad_batches=...)"),
     _op("loss.backward", "train", "torch:Tensor.backward", hook="LightningModule.backward"),
@@ -105,11 +112,12 @@ OPERATIONS = (
     _op("module.validation_step", "validate", f"{MODULE}.validation_step",
         change="LightningModule.validation_step"),
     _op("module.test_step", "test", f"{MODULE}.test_step", change="LightningModule.test_step"),
-    _op("metric.update", "validate", "torchmetrics:Metric._wrap_update", of="metric"),
-    _op("metric.compute", "validate", "torchmetrics:Metric._wrap_compute", of="metric",
-        change="self.log(...)"),
-    _op("metric.reset", "validate", "torchmetrics:Metric.reset", of="metric",
-        change="self.log(...)"),
+    _op("metric.update", "validate", f"torchmetrics:Metric._wrap_update {_metrics('update')}",
+        of="metric"),
+    _op("metric.compute", "validate", f"torchmetrics:Metric._wrap_compute {_metrics('compute')}",
+        of="metric", change="self.log(...)"),
+    _op("metric.reset", "validate", f"torchmetrics:Metric.reset {_metrics('reset')}",
+        of="metric", change="self.log(...)"),
     _op("early_stopping.step", "early-stop",
         "{side}.early_stopping:EarlyStopping.step "
         "pytorch_lightning.callbacks:EarlyStopping._run_early_stopping_check",
@@ -122,9 +130,8 @@ OPERATIONS = (
         hook="Strategy.load_model_state_dict"),
     _op("interrupt.requested", "checkpoint", "shared.signals:Interrupt.requested"),
     _op("writer.add_scalar", "log", f"{WRITER}.add_scalar", change="self.log(...)"),
-    _op("writer.add_graph", "log", f"{WRITER}.add_graph",
-        change="TensorBoardLogger(log_graph=...)"),
-    _op("writer.add_figure", "log", f"{WRITER}.add_figure", hook="LightningModule.on_train_end"),
+    _op("writer.add_graph", "log", f"{WRITER}.add_graph", hook="Callback.on_train_start"),
+    _op("writer.add_figure", "log", f"{WRITER}.add_figure", hook="Callback.on_train_end"),
     _op("writer.close", "log", f"{WRITER}.close", change="TensorBoardLogger(...)"),
     _op("progress bar", "progress", " ".join(f"tqdm:tqdm.{name}" for name in BAR),
         change="TQDMProgressBar(...)"),

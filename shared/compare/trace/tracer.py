@@ -100,14 +100,14 @@ class Tracer:
         """Whether a call is one that the table is about: see `Operation.of`."""
         if of == "model":
             kinds = {type(value).__name__ for value in args[:2]}
-            return "ImageClassifier" in kinds
+            return bool(kinds & {"ImageClassifier", "ConvNet"})
         if of == "batch":
             return any(args[0] is tensor for batch in self.batches for tensor in batch)
         if of == "loss":
             return args[0].requires_grad and args[0].ndim == 0
         if of == "metric":
             # Lightning wraps what it logs into metrics of its own; those are not the module's.
-            return type(args[0]).__module__.startswith("torchmetrics")
+            return type(args[0]).__module__.startswith(("torchmetrics", f"{self.side}.metrics"))
         return of == "all" or not caller.f_globals["__name__"].startswith("torch.")
 
     def wrap(self, operation: Operation, function: Callable, *bound: Any) -> Callable:
@@ -128,10 +128,12 @@ class Tracer:
         imports by name, it has to find wrapped."""
         self.install_others()
         targets = [(operation, t) for operation in OPERATIONS for t in operation.targets]
-        for operation, target in sorted(targets, key=lambda pair: "{side}" in pair[1]):
+        for operation, target in sorted(
+            targets, key=lambda pair: pair[1].startswith(("{side}", "raw_pytorch"))
+        ):
             module, path = target.format(side=self.side).split(":")
             with contextlib.suppress(ModuleNotFoundError):
-                if module.split(".")[0] in PACKAGES and self.side != "lightning":
+                if module.split(".")[0] in FOREIGN[self.side]:
                     continue
                 owner: Any = importlib.import_module(module)
                 *parents, name = path.split(".")
@@ -169,6 +171,8 @@ class Tracer:
             sys.setprofile(self.profile)
 
 
+# Packages whose targets are not for a side.
+FOREIGN = {"raw_pytorch": set(PACKAGES), "lightning": {"raw_pytorch"}}
 TIMELINE = ("LightningModule", "LightningDataModule", "Callback")
 
 
@@ -239,7 +243,7 @@ def main() -> None:
     program = importlib.import_module(f"{side}.train")
     out, sys.stdout = sys.stdout, Terminal()
     with tempfile.TemporaryDirectory() as folder:
-        summary = program.fit(Config(**OPTIONS, run_dir=folder + "/run"))
+        summary = program.train(Config(**OPTIONS, run_dir=folder + "/run"))
     sys.setprofile(None)
     sys.stdout = out
     out.write(Trace(summary["weights_sha256"], tracer.events).to_json())
