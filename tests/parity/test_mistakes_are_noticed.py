@@ -112,11 +112,9 @@ def test_a_mistake_is_noticed(name, lightning, tmp_path):
 
 
 def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
-    validate = (
-        "validated = evaluate.validate(module, val_loader, device, precision, limit, replica)"
-    )
     # Whatever is computed, no epoch after the first is the best one.
-    rising = Edit("train.py", validate, f'{validate}\nvalidated["val/loss"] += 1000 * epoch')
+    best = 'is_best = state.is_best(validated["val/loss"]'
+    rising = Edit("train.py", f"{best})", f"{best} + 1000 * state.epoch)")
     (mistake,) = CATALOGUE["last weights tested instead of the best"]
     options = dict(max_epochs=2, early_stopping_patience=None)
     right = record_raw(tmp_path / "right", rising, **options)
