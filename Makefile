@@ -31,10 +31,10 @@ setup: $(READY) ## Install what is needed into .venv; the others do it when firs
 	@$(PY) -c "$$SAY_WHAT_IS_THERE"
 
 raw: $(READY) ## Train with the raw PyTorch loop, then test
-	$(PY) -m raw_pytorch.train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
+	$(PY) -m raw_pytorch train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
 
 lightning: $(READY) ## Train with Lightning, then test; the weights come out equal
-	$(PY) -m lightning.train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
+	$(PY) -m lightning train --dataset $(DATASET) $(addprefix --devices ,$(DEVICES)) $(ARGS)
 
 minimal: $(READY) ## Run the two programs of one screen each
 	$(PY) -m raw_pytorch.minimal
@@ -54,11 +54,11 @@ accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
 	$(PY) -m shared.bench.accuracy --dataset $(DATASET) $(ARGS)
 
 mistakes: $(READY) ## Make the classic mistakes, and see each named by the instrument
-	$(PY) -m shared.mistakes.gallery $(ARGS)
+	$(PY) -m shared.mistakes $(ARGS)
 	@echo 'make compare shows it as a section of its page, and make readme as a table.'
 
 bench: $(READY) ## Measure how fast both sides are, in about ten minutes; ARGS=--quick in two
-	$(PY) -m shared.bench.bench $(ARGS)
+	$(PY) -m shared.bench $(ARGS)
 
 bench-peers: $(READY) ## Time scripts in a folder to 99 % on MNIST, against ours: PEERS=FOLDER
 	$(PY) -m shared.bench.peers $(if $(PEERS),'$(PEERS)',) $(ARGS)
@@ -83,7 +83,7 @@ lint: $(READY) ## Check style and formatting
 	$(PY) -m ruff format --check
 
 readme: $(READY) ## Write the generated parts of README.md anew
-	$(PY) -m shared.docs.readme
+	$(PY) -m shared.docs
 
 lock: ## Write requirements.lock anew, with the hash of every file that pip may take
 	@command -v uv >/dev/null || { echo 'error: make lock needs uv: pip install uv' >&2; exit 1; }

@@ -47,7 +47,7 @@ def confusion_figure(
     for (row, column), count in ((tuple(i), counts[tuple(i)]) for i in counts.nonzero().tolist()):
         dark = counts[row, column].log1p() > counts.max().log1p() / 2
         colour = "white" if dark else "black"
-        axes.text(column, row, int(count), ha="center", va="center", color=colour)
+        axes.text(column, row, str(int(count)), ha="center", va="center", color=colour)
     axes.set_xticks(range(len(classes)), classes, rotation=45 if len(classes[0]) > 1 else 0)
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 from torch.optim import Optimizer
 
-from shared.config import RunError
+from shared.errors import RunError
 
 
 class FiniteLoss:

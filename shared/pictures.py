@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageFilter, ImageOps
 from torch.utils.data import DataLoader
 
-from shared.config import RunError
 from shared.data import DATASETS, ImageDataset, collate
+from shared.errors import RunError
 
 # The longer side of what is drawn, in pixels of the final 28×28 picture. MNIST fits its digits into
 # 20 pixels and centres them by mass (LeCun et al., 1998); those of scikit-learn fill the picture
@@ -99,8 +99,7 @@ def _grey(picture: Image.Image) -> Image.Image:
     rgba = picture.convert("RGBA")
     for paper in ("white", "black"):  # black for what is drawn in white on nothing
         grey = Image.alpha_composite(Image.new("RGBA", rgba.size, paper), rgba).convert("L")
-        low, high = grey.getextrema()
-        if low < high:
+        if len(set(grey.getextrema())) == 2:  # the darkest and the lightest grey differ
             break
     return grey
 
@@ -132,7 +131,7 @@ def prepare(dataset: str, picture: Image.Image) -> np.ndarray:
     canvas[top : top + height, left : left + width] = drawn
     canvas *= 255 / canvas.max()
     if dataset == "digits":
-        # These digits were scanned at 8×8 pixels and enlarged: see shared/data.py.
+        # These digits were scanned at 8×8 pixels and enlarged: see shared/data/datasets.py.
         tiny = Image.fromarray(canvas).resize((8, 8), Image.Resampling.BOX)
         canvas = torch.nn.functional.interpolate(
             torch.from_numpy(np.array(tiny))[None, None],
@@ -183,7 +182,8 @@ def _thicken(drawn: np.ndarray, dataset: str) -> np.ndarray:
         if _stroke_width(np.asarray(picture)) >= wanted:
             break
         picture = picture.filter(ImageFilter.MaxFilter(3))
-    return _cut_out(np.asarray(picture, dtype=np.float32))
+    thick = _cut_out(np.asarray(picture, dtype=np.float32))
+    return drawn if thick is None else thick
 
 
 def _stroke_width(pixels: np.ndarray) -> float:

@@ -64,12 +64,13 @@ def restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
 def metric_state(metric: Metric) -> dict[str, Tensor]:
     """What a metric has gathered, in all processes together; every process calls it."""
     with metric.sync_context():
-        return {name: value.clone() for name, value in metric.metric_state.items()}
+        counts = metric.metric_state.items()
+        return {name: value.clone() for name, value in counts if isinstance(value, Tensor)}
 
 
 def restore_metric(metric: Metric, state: dict[str, Tensor]) -> None:
-    """Put back what `metric_state` gave, so that an average goes on where it stopped. Of several
-    processes, one takes all of it: the next average is over all of them again."""
+    """Put back what `metric_state` gave, so that an average continues where it stopped. In
+    a run of several processes the first takes all of it: the next average is over all of them."""
     if ranks.rank() > 0:
         return
     for name, value in state.items():

@@ -30,11 +30,14 @@ from support.made_up import made_up_bench
 from torch.utils.tensorboard import SummaryWriter
 
 import shared.data
-from shared.compare.page import benched
-from shared.compare.page.page import make_comparison, render
-from shared.compare.trace.trace import trace_both
+import shared.data.download
+from shared.compare.comparison import compare_runs
+from shared.compare.page import page
+from shared.compare.page.bench import bench_section
+from shared.compare.trace.events import Trace, from_json
+from shared.compare.trace.tracing import trace_both
 from shared.config import Config
-from shared.results import SIDES
+from shared.files import SIDES
 
 pytest_plugins = "support.faults"
 
@@ -107,10 +110,12 @@ class Outcome(NamedTuple):
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Outcome]:
-    """`command("raw_pytorch.train", "--seed", "1")` runs a program's `main` in this process."""
+    """`command("raw_pytorch", "train", "--seed", "1")` runs a program's `main` in this process."""
 
     def run(program: str, *arguments: object) -> Outcome:
-        main = importlib.import_module(program).main
+        module = importlib.import_module(program)
+        is_package = hasattr(module, "__path__")
+        main = (importlib.import_module(f"{program}.__main__") if is_package else module).main
         monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
         capsys.readouterr()
         try:
@@ -125,7 +130,7 @@ def command(
 
 @pytest.fixture
 def program() -> Callable[..., Outcome]:
-    """`program("raw_pytorch.train", "--help")` runs a program as a user does, as a process."""
+    """`program("raw_pytorch", "train", "--help")` runs a program as a user does, as a process."""
 
     def run(name: str, *arguments: object, timeout: float = 120) -> Outcome:
         done = subprocess.run(
@@ -203,24 +208,30 @@ def trained(once: Callable[..., Path]) -> dict[str, Run]:
 
 
 @pytest.fixture(scope="session")
-def traces(once: Callable[..., Path]) -> list[dict[str, Any]]:
+def traces(once: Callable[..., Path]) -> list[Trace]:
     """What the raw and the Lightning side did, call by call."""
-    path = once("traces.json", lambda path: path.write_text(json.dumps(trace_both())))
-    return json.loads(path.read_text())
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for side, trace in zip(SIDES, trace_both(), strict=True):
+            (folder / side).write_text(trace.to_json())
+
+    folder = once("traces", make)
+    return [from_json((folder / side).read_text()) for side in SIDES]
 
 
 @pytest.fixture(scope="session")
-def compared(once: Callable[..., Path], traces: list[dict[str, Any]]) -> Path:
+def compared(once: Callable[..., Path], traces: list[Trace]) -> Path:
     """A folder with a run of two epochs of each side, to be compared and not to be changed, and the
     page about them and a made-up bench, index.html."""
 
     def make(folder: Path) -> None:
         _trained(folder, max_epochs=2, log_every_n_steps=5)
-        comparison = make_comparison(*(folder / side for side in SIDES), traces=traces)
+        compared = compare_runs(*(folder / side for side in SIDES), traces=traces)
         with pytest.MonkeyPatch.context() as patch:
-            shown = benched.show(made_up_bench(), quick=False)
-            patch.setattr(benched, "newest", lambda: shown)
-            (folder / "index.html").write_text(render(comparison))
+            shown = bench_section(made_up_bench(), quick=False)
+            patch.setattr(page, "newest_bench", lambda: shown)
+            (folder / "index.html").write_text(page.render(compared))
 
     return once("compared", make)
 
@@ -382,7 +393,7 @@ def mirror(
     """A server that torchvision takes for the only one that has MNIST, asked again at once."""
     import torchvision.datasets
 
-    monkeypatch.setattr(shared.data, "DOWNLOAD_RETRIES", (0.0, 0.0))
+    monkeypatch.setattr(shared.data.download, "DOWNLOAD_RETRIES", (0.0, 0.0))
     mirror = mirrors()
     expect_sums_of(small_files, monkeypatch)
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [mirror.url])

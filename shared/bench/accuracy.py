@@ -7,30 +7,34 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from shared.config import fail, parse_args
-from shared.results import RUNS, SIDES, write_atomically
+from shared.cli import parse_args
+from shared.errors import fail
+from shared.files import RUNS, SIDES, write_atomically
+from shared.processes import run_module
 
 SEEDS = range(5)
 
 
 def main() -> None:
     arguments = sys.argv[1:]
-    config, _ = parse_args("shared.bench.accuracy", arguments)
+    config, _ = parse_args(
+        "shared.bench.accuracy",
+        arguments,
+        description="Train both sides with five seeds, and compare.",
+    )
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in SEEDS:
             for side in SIDES:
                 run_dir = Path(folder) / f"{side}-{seed}"
-                command = [sys.executable, "-m", f"{side}.train", *arguments]
-                command += ["--seed", str(seed), "--run_dir", str(run_dir)]
-                done = subprocess.run(command, stdout=subprocess.DEVNULL)
-                if done.returncode:
-                    fail(f"{side}.train --seed {seed} ended with status {done.returncode}", 1)
+                flags = ["train", *arguments, "--seed", str(seed), "--run_dir", str(run_dir)]
+                done = run_module(side, flags, show=True)
+                if done.status:
+                    fail(f"{side} train --seed {seed} ended with status {done.status}", 1)
                 rows.append(json.loads((run_dir / "summary.json").read_text()))
             raw, lightning = rows[-2:]
             same = "equal" if raw["weights_sha256"] == lightning["weights_sha256"] else "DIFFERENT"
@@ -42,8 +46,8 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(result, indent=2) + "\n")
     for side in SIDES:
-        accuracies = [row["test_accuracy"] for row in rows if row["implementation"] == side]
-        print(f"{side:11}  mean {statistics.mean(accuracies):.2%}, least {min(accuracies):.2%}")
+        found = [row["test_accuracy"] for row in rows if row["implementation"] == side]
+        print(f"{side:11}  mean {statistics.mean(found):.2%}, least {min(found):.2%}")
     if any(
         raw["weights_sha256"] != lightning["weights_sha256"]
         for raw, lightning in zip(rows[::2], rows[1::2], strict=True)

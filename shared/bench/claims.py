@@ -1,57 +1,57 @@
-"""The claims, measured: what Lightning's README promises, what was found here, and the verdict."""
+"""The claims: what Lightning's README promises, what was measured here, and the verdict where the
+numbers decide it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from shared.bench import tables
 from shared.bench.plan import IMAGES
-from shared.compare.page.words import LANGUAGES, words
-from shared.compare.source.lines import LIGHTNING, RAW, concerns, files, total
+from shared.bench.results import BenchResult
+from shared.bench.spreads import epoch_overhead, overhead_line, rung_times, select
+from shared.bench.words import say
+from shared.compare.source.concerns import concerns, total
+from shared.compare.source.lines import LIGHTNING, RAW, file_totals, files
+from shared.compare.trace.operations import OPERATIONS
+from shared.mistakes.catalogue import IMPOSSIBLE, POSSIBLE, TRAP, mistakes
+from shared.reporting.markdown import table
+from shared.reporting.words import LANGUAGES, Text
 
+Numbers = dict[str, float]
 PROMISED_MS = 300
 
 
-def numbers(result: dict[str, Any]) -> dict[str, float]:
+def numbers(result: BenchResult) -> Numbers:
     """What the texts of the claims name: from the source, the gallery and a bench."""
-    from shared.compare.trace.operations import OPERATIONS
-    from shared.mistakes.gallery import IMPOSSIBLE, MISTAKES, POSSIBLE, TRAP
-
     raw, lightning = concerns(RAW), concerns(LIGHTNING)
-
-    def lines(*tags: str) -> tuple[int, int]:
-        return tuple(total([p for t in tags for p in side.get(t, [])]) for side in (raw, lightning))
-
-    found: dict[str, float] = {}
+    found: Numbers = {}
     for name, tags in (
         ("hardware", ("device", "precision", "ddp")),
         ("exact", ("seed", "resume")),
         ("log", ("log",)),
     ):
-        found[f"{name}_raw"], found[f"{name}_lightning"] = lines(*tags)
-    counts = {name: (ours, theirs or 0) for name, ours, theirs, _ in files()}
-    found["minimal_raw"], found["minimal_lightning"] = counts.pop("minimal.py")
-    found["lines_raw"] = sum(ours for ours, _ in counts.values())
-    found["lines_lightning"] = sum(theirs for _, theirs in counts.values())
-    names = {
-        verdict: {m.name for m in MISTAKES if m.verdict == verdict}
-        for verdict in (IMPOSSIBLE, POSSIBLE, TRAP)
-    }
+        for key, side in (("raw", raw), ("lightning", lightning)):
+            found[f"{name}_{key}"] = total([place for t in tags for place in side.get(t, [])])
+    minimal = next(file for file in files() if file.name == "minimal.py")
+    found["minimal_raw"] = minimal.raw or 0
+    found["minimal_lightning"] = minimal.lightning or 0
+    found["lines_raw"], found["lines_lightning"] = file_totals()
     for key, verdict in (("impossible", IMPOSSIBLE), ("possible", POSSIBLE), ("traps", TRAP)):
-        found[key] = len(names[verdict])
-    found["mistakes"] = sum(map(len, names.values()))
+        found[key] = sum(mistake.verdict == verdict for mistake in mistakes())
+    found["mistakes"] = len(mistakes())
     found["operations"] = len(OPERATIONS)
     return {**found, **timed(result)}
 
 
-def timed(result: dict[str, Any]) -> dict[str, float]:
+def timed(result: BenchResult) -> Numbers:
     """The numbers that come from a bench."""
-    per_epoch, per_step = tables.overhead_line(result)
-    added = {name: spread.median for name, _, _, spread in tables.ladder(result) if spread}
+    per_epoch, per_step = overhead_line(result)
+    added = {rung.name: rung.added.median for rung in rung_times(result) if rung.added}
     found = {
         "per_epoch_ms": per_epoch,
         "per_step_us": per_step,
@@ -59,33 +59,42 @@ def timed(result: dict[str, Any]) -> dict[str, float]:
         **{f"{name}_us": added[name] for name in ("manual", "tensorboard", "defaults", "tuned")},
     }
     for part in IMAGES:
-        rows = tables.select(result, part, "", "lightning")
-        if rows:
-            found[f"{part}_ms"] = tables.epoch_overhead(result, part).median
-            found[f"{part}_steps"] = rows[0]["steps_per_epoch"]
+        runs = select(result, part, "", "lightning")
+        if runs:
+            found[f"{part}_ms"] = epoch_overhead(result, part).median
+            found[f"{part}_steps"] = runs[0]["steps_per_epoch"]
     return found
 
 
-def verdict(claim: str, n: dict[str, float]) -> str:
-    """Which of a claim's verdicts the numbers give: holds, partly or fails."""
-    holds = {
-        "hardware": lambda: n["hardware_lightning"] < n["hardware_raw"],
-        "readable": lambda: n["minimal_lightning"] < n["minimal_raw"],
-        "reproduce": lambda: n["exact_lightning"] == 0,
-        "mistakes": lambda: n["impossible"] > n["mistakes"] / 2,
-        "flexible": lambda: True,  # a test sees that each operation has its override
-        "integrations": lambda: n["log_lightning"] < n["log_raw"],
-        "overhead": lambda: max(n[f"{part}_ms"] for part in IMAGES) <= PROMISED_MS,
-    }
-    partly = {
-        "readable": lambda: n["lines_lightning"] < n["lines_raw"],
-        "reproduce": lambda: True,
-        "mistakes": lambda: True,
-        "overhead": lambda: n["digits_ms"] <= PROMISED_MS,
-    }
-    if holds[claim]():
+def _by_length_of_code(n: Numbers) -> str:
+    if n["minimal_lightning"] < n["minimal_raw"]:
         return "holds"
-    return "partly" if claim in partly and partly[claim]() else "fails"
+    return "partly" if n["lines_lightning"] < n["lines_raw"] else "fails"
+
+
+def _by_own_lines(n: Numbers) -> str:
+    return "holds" if n["exact_lightning"] == 0 else "partly"
+
+
+def _by_mistakes(n: Numbers) -> str:
+    if n["impossible"] == 0:
+        return "fails"
+    return "holds" if n["impossible"] > n["mistakes"] / 2 else "partly"
+
+
+def _by_time(n: Numbers) -> str:
+    if max(n[f"{part}_ms"] for part in IMAGES) <= PROMISED_MS:
+        return "holds"
+    return "partly" if n["digits_ms"] <= PROMISED_MS else "fails"
+
+
+# The claims that numbers decide, and how.
+RULES: dict[str, Callable[[Numbers], str]] = {
+    "readable": _by_length_of_code,
+    "reproduce": _by_own_lines,
+    "mistakes": _by_mistakes,
+    "overhead": _by_time,
+}
 
 
 @cache
@@ -94,9 +103,24 @@ def texts() -> dict[str, dict[str, Any]]:
     return yaml.safe_load(Path(__file__).with_name("claims.yaml").read_text(encoding="utf-8"))
 
 
-def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each claim: `promise`, `measured` and `verdict` by language, `command`, and `state`
-    (holds, partly, fails). Empty where the bench has left out what the claims need."""
+@dataclass(frozen=True)
+class Claim:
+    """A row of the table, by language where it is text.
+
+    Attributes:
+        command: what measures it again.
+        state: holds, partly or fails, as the numbers decide; or judgement, where they do not.
+    """
+
+    promise: Text
+    measured: Text
+    command: str
+    verdict: Text
+    state: str
+
+
+def claim_rows(result: BenchResult) -> list[Claim]:
+    """A row for each claim. Empty where the bench has left out what the claims need."""
     parts = {row["part"] for row in result["runs"]}
     if not {"digits", "mnist", "steps", "ladder"} <= parts:
         return []
@@ -105,27 +129,22 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     shown["per_epoch_ms"] = f"{found['per_epoch_ms']:.1f}"
     for name in ("manual_us", "defaults_us", "tuned_us"):
         shown[name] = f"{found[name]:+,.0f}"
-    table = []
+    claims = []
     for name, text in texts().items():
-        state = verdict(name, found)
+        state = RULES[name](found) if name in RULES else "judgement"
+        verdict = text[state]
+        if state == "judgement":
+            verdict = {code: say("judged", code, said=verdict[code]) for code in LANGUAGES}
         measured = {code: text["measured"][code].format(**shown) for code in LANGUAGES}
-        table.append(
-            {
-                "promise": text["promise"],
-                "measured": measured,
-                "command": text["command"],
-                "verdict": text[state],
-                "state": state,
-            }
-        )
-    return table
+        claims.append(Claim(text["promise"], measured, text["command"], verdict, state))
+    return claims
 
 
-def markdown(result: dict[str, Any], code: str = "en") -> str:
+def claims_block(result: BenchResult, code: str = "en") -> str:
     """The block of the README, in a language."""
-    head = [words()[key][code] for key in ("promise", "measured", "again", "says")]
-    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
-    for row in rows(result):
-        cells = (row["promise"][code], row["measured"][code], row["command"], row["verdict"][code])
-        lines.append(" | ".join(cells))
-    return "\n".join(f"| {line} |" for line in lines)
+    head = [say(key, code) for key in ("promise", "measured", "again", "says")]
+    cells = [
+        (claim.promise[code], claim.measured[code], claim.command, claim.verdict[code])
+        for claim in claim_rows(result)
+    ]
+    return table(head, cells, "llll")

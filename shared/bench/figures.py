@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from shared.bench import tables
-from shared.bench.tables import Spread, select, spread
-from shared.compare.page.words import english
-from shared.results import SIDES, write_atomically
+from shared.bench.results import BenchResult
+from shared.bench.spreads import (
+    Spread,
+    epoch_overhead,
+    overhead_line,
+    points,
+    rung_times,
+    select,
+    share,
+    spread,
+)
+from shared.bench.words import say
+from shared.files import SIDES, write_atomically
+from shared.reporting.drawing import STAND_INS, draw_svg, for_file, for_page
 
-# Stand-ins for colours: the page's style sheet has them for light and dark, a file of its own gets
-# those on the right.
-COLOURS = {
-    "raw": ("#0000f1", "#b3541e"),
-    "lightning": ("#0000f2", "#5b3fd6"),
-    "text": ("#0000f3", "#222222"),
-    "grid": ("#0000f4", "#cccccc"),
-}
-RAW, LIGHTNING, TEXT, GRID = (stand_in for stand_in, _ in COLOURS.values())
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+RAW, LIGHTNING, TEXT = (STAND_INS[name] for name in ("raw", "lightning", "text"))
+Plot = Callable[["Axes", BenchResult], None]
 
 
-def overhead(axes: Any, result: dict[str, Any]) -> None:
-    counts = tables.points(result, "steps")
-    spreads = [tables.epoch_overhead(result, "steps", count) for count in counts]
+def overhead(axes: Axes, result: BenchResult) -> None:
+    counts = points(result, "steps")
+    spreads = [epoch_overhead(result, "steps", count) for count in counts]
     bars(axes, [int(count) for count in counts], spreads, LIGHTNING, "lightning, less raw_pytorch")
-    per_epoch, per_step = tables.overhead_line(result)
+    per_epoch, per_step = overhead_line(result)
     ends = [0, max(int(count) for count in counts)]
     line = [per_epoch + per_step / 1000 * count for count in ends]
     label = f"{per_epoch:.1f} ms + {per_step:.0f} µs a step"
@@ -35,9 +40,9 @@ def overhead(axes: Any, result: dict[str, Any]) -> None:
     axes.set(xlabel="steps in an epoch", ylabel="ms more for an epoch")
 
 
-def sides(part: str, label: str) -> Callable[[Any, dict[str, Any]], None]:
-    def draw(axes: Any, result: dict[str, Any]) -> None:
-        counts = tables.points(result, part)
+def sides(part: str, label: str) -> Plot:
+    def plot(axes: Axes, result: BenchResult) -> None:
+        counts = points(result, part)
         for side, colour in zip(SIDES, (RAW, LIGHTNING), strict=True):
             groups = [select(result, part, count, side) for count in counts]
             there = [(int(c), g) for c, g in zip(counts, groups, strict=True) if g]
@@ -46,32 +51,32 @@ def sides(part: str, label: str) -> Callable[[Any, dict[str, Any]], None]:
         axes.set(xlabel=label, ylabel="ms a step")
         axes.set_ylim(bottom=0)
 
-    return draw
+    return plot
 
 
-def width(axes: Any, result: dict[str, Any]) -> None:
-    widths = tables.points(result, "limit")
+def width(axes: Axes, result: BenchResult) -> None:
+    widths = points(result, "limit")
     for side, colour in zip(SIDES, (RAW, LIGHTNING), strict=True):
-        shares = [tables.share(result, width, side) for width in widths]
+        shares = [share(result, width, side) for width in widths]
         percent = [Spread(*(100 * value for value in share)) for share in shares]
         bars(axes, [int(width) for width in widths], percent, colour, side)
     axes.axhline(100, color=TEXT, linewidth=1, linestyle=":")
     axes.set(xlabel="channels of the first convolution", ylabel="% of the limit's speed")
 
 
-def ladder(axes: Any, result: dict[str, Any]) -> None:
-    rows = [row for row in tables.ladder(result) if row[3] is not None][::-1]
-    medians = [added.median for *_, added in rows]
+def ladder(axes: Axes, result: BenchResult) -> None:
+    added = {rung.name: rung.added for rung in rung_times(result)[::-1] if rung.added}
+    medians = [a.median for a in added.values()]
     errors = [
-        [added.median - added.least for *_, added in rows],
-        [added.most - added.median for *_, added in rows],
+        [a.median - a.least for a in added.values()],
+        [a.most - a.median for a in added.values()],
     ]
-    names = [english(f"rung {name}") for name, *_ in rows]
+    names = [say(f"rung {name}") for name in added]
     axes.barh(names, medians, xerr=errors, color=LIGHTNING, ecolor=TEXT, capsize=2)
     axes.set(xlabel="µs a step more")
 
 
-def bars(axes: Any, at: list[int], spreads: list[Spread], colour: str, label: str) -> None:
+def bars(axes: Axes, at: list[int], spreads: list[Spread], colour: str, label: str) -> None:
     errors = [[s.median - s.least for s in spreads], [s.most - s.median for s in spreads]]
     medians = [s.median for s in spreads]
     axes.errorbar(at, medians, errors, color=colour, marker="o", capsize=3, label=label)
@@ -79,7 +84,7 @@ def bars(axes: Any, at: list[int], spreads: list[Spread], colour: str, label: st
 
 
 # For each figure, the part whose runs it needs.
-FIGURES: dict[str, tuple[str, Callable[[Any, dict[str, Any]], None]]] = {
+FIGURES: dict[str, tuple[str, Plot]] = {
     "overhead": ("steps", overhead),
     "ladder": ("ladder", ladder),
     "width": ("limit", width),
@@ -88,52 +93,24 @@ FIGURES: dict[str, tuple[str, Callable[[Any, dict[str, Any]], None]]] = {
 }
 
 
-def draw(name: str, result: dict[str, Any]) -> str:
-    """One figure as SVG, in stand-ins for colours."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    style = {
-        "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "font.family": "sans-serif",
-        "text.color": TEXT, "axes.labelcolor": TEXT, "xtick.color": TEXT, "ytick.color": TEXT,
-        "axes.edgecolor": GRID, "grid.color": GRID,
-    }  # fmt: skip
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(5.4, 3.2), layout="constrained")
-        axes = figure.add_subplot()
-        FIGURES[name][1](axes, result)
-        axes.grid(linewidth=0.5)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False, fontsize=8)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    return out.getvalue()
-
-
-def there(result: dict[str, Any]) -> list[str]:
+def drawable(result: BenchResult) -> list[str]:
     """The figures whose runs were made."""
     parts = {row["part"] for row in result["runs"]}
     return [name for name, (part, _) in FIGURES.items() if part in parts]
 
 
-def draw_all(result: dict[str, Any], folder: Path) -> None:
+def figure_svg(name: str, result: BenchResult) -> str:
+    """One figure, in stand-ins for its colours."""
+    plot = FIGURES[name][1]
+    return draw_svg(name, lambda axes: plot(axes, result))
+
+
+def write_figures(result: BenchResult, folder: Path) -> None:
     """Write each figure as a file of its own."""
-    for name in there(result):
-        svg = draw(name, result)
-        for stand_in, colour in COLOURS.values():
-            svg = svg.replace(stand_in, colour)
-        write_atomically(folder / f"{name}.svg", svg)
+    for name in drawable(result):
+        write_atomically(folder / f"{name}.svg", for_file(figure_svg(name, result)))
 
 
-def for_page(name: str, result: dict[str, Any]) -> str:
-    """A figure as a part of the page, whose style sheet gives it its colours."""
-    svg = draw(name, result)
-    svg = svg[svg.index("<svg") :]
-    # Several drawings stand on one page: their ids must not meet.
-    for mark in ('id="', "url(#", 'href="#'):
-        svg = svg.replace(mark, f"{mark}bench-{name}-")
-    for colour, (stand_in, _) in COLOURS.items():
-        svg = svg.replace(stand_in, f"var(--{colour})")
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{name.replace("_", " ")}" ', 1)
+def svg_for_page(name: str, result: BenchResult) -> str:
+    """A figure as a part of the page."""
+    return for_page(figure_svg(name, result), name.replace("_", " "))

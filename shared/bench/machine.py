@@ -7,21 +7,24 @@ import platform
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
-from shared.results import versions
+from shared.bench.results import Machine
+from shared.summary import versions
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine() -> Machine:
     """Processor, cores, system and versions."""
     return {
         "cpu": cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "os": system(),
         "versions": versions(),
     }
+
+
+def cores() -> int | None:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def cpu() -> str:

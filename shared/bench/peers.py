@@ -9,30 +9,28 @@ import time included.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from shared.bench import tables as bench_tables
-from shared.bench.bench import FOLDER, digest, dumps, find_mnist
-from shared.bench.machine import describe_machine
-from shared.compare.source.lines import ROOT
-from shared.config import Interrupted, RunError, UsageError, fail, run
-from shared.results import SIDES, write_atomically
+from shared.bench.machine import cores, describe_machine
+from shared.bench.results import FOLDER, PEERS, PEERS_UNFINISHED, PeerResult, digest, dumps
+from shared.bench.tables import peers_table
+from shared.errors import Interrupted, RunError, UsageError, run
+from shared.files import SIDES, write_atomically
+from shared.processes import ROOT, start_group, stop_group
+from shared.reporting.command_line import InstrumentParser
 
 GOAL = 0.99
 # Others take every core, and so do ours here; of more than four, so small a network makes no use.
-THREADS = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-PATH = FOLDER / "peers.json"
+THREADS = min(4, cores() or 1)
 
 # What a line has to hold to be read as a test accuracy: the word, and behind it counts (which say
 # more than the rounded percentage beside them), a percentage, or a fraction.
@@ -63,57 +61,52 @@ def read_accuracy(line: str) -> float | None:
     return None
 
 
+class Reached(TypedDict):
+    """How far a program came: `seconds` to the goal, or None; the best `accuracy` seen, or None;
+    the exit `status`, or None where the program was stopped."""
+
+    seconds: float | None
+    accuracy: float | None
+    status: int | None
+
+
 def time_to_goal(
     command: list[str], folder: Path, goal: float, timeout: float, *, to_its_end: bool = False
-) -> dict[str, Any]:
+) -> Reached:
     """Run a program until it prints a test accuracy that reaches the goal.
 
     Args:
         timeout: seconds after which it is stopped.
         to_its_end: let it finish, and count until then.
-
-    Returns:
-        `seconds`, or None where the goal was not reached; the best `accuracy` seen, or None; and
-        the exit `status`, or None where the program was stopped.
     """
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     started = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, errors="replace",
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
-    alarm = threading.Timer(timeout, stop, [process])
+    process = start_group(command, folder)
+    alarm = threading.Timer(timeout, stop_group, [process])
     alarm.start()
-    best, seconds = None, None
+    best: float | None = None
+    seconds: float | None = None
     try:
-        for line in process.stdout:
+        for line in process.stdout or ():
             accuracy = read_accuracy(line)
-            best = max(filter(None, (best, accuracy)), default=None)
-            if accuracy is not None and accuracy >= goal and seconds is None:
+            if accuracy is None:
+                continue
+            best = max(accuracy, best or 0.0)
+            if accuracy >= goal and seconds is None:
                 seconds = time.perf_counter() - started
                 if not to_its_end:
                     break
-        ran = not to_its_end and seconds is not None
-        status = None if ran else process.wait()
+        is_running = seconds is not None and not to_its_end
+        status = None if is_running else process.wait()
         if to_its_end and seconds is not None:
             seconds = time.perf_counter() - started
     finally:
         alarm.cancel()
-        stop(process)
-    stopped = status is None or status == -signal.SIGKILL
+        stop_group(process)
     return {
         "seconds": None if seconds is None else round(seconds, 3),
         "accuracy": best,
-        "status": None if stopped else status,
+        "status": None if status == -signal.SIGKILL else status,
     }
-
-
-def stop(process: subprocess.Popen) -> None:
-    """End a program and all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def scripts(folder: Path) -> dict[str, Path]:
@@ -129,7 +122,7 @@ def scripts(folder: Path) -> dict[str, Path]:
     return found
 
 
-def order(names: list[str], repeats: int) -> Iterator[str]:
+def in_turn(names: list[str], repeats: int) -> Iterator[str]:
     """Ours before and after each of the others, so that all meet the same machine."""
     for repeat in range(repeats):
         for name in names:
@@ -138,7 +131,7 @@ def order(names: list[str], repeats: int) -> Iterator[str]:
         yield from SIDES[::-1] if repeat % 2 == 0 else SIDES
 
 
-def measure(args: argparse.Namespace) -> None:
+def time_all(args: argparse.Namespace) -> None:
     """Time all of them, and write every result at once.
 
     Raises:
@@ -148,22 +141,23 @@ def measure(args: argparse.Namespace) -> None:
     if args.folder is None:
         raise UsageError("PEERS: not given; name the folder of the scripts: PEERS=FOLDER")
     there = scripts(Path(args.folder))
-    mnist = find_mnist(args.data_dir)
+    from shared.data import find_folder  # torch takes seconds, and a wrong flag need not
+
+    mnist = find_folder("mnist", args.data_dir)
     if mnist is None:
         raise UsageError(f"--data_dir: no MNIST files in {args.data_dir}; give their folder")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    result = {
+    result: PeerResult = {
         "machine": describe_machine(), "settings": {"threads": THREADS}, "code": digest(),
         "date": time.strftime("%Y-%m-%d"), "goal": args.goal, "runs": [],
     }  # fmt: skip
-    todo = list(order(list(there), args.repeats))
-    unfinished = FOLDER / "peers-unfinished.json"
+    todo = list(in_turn(list(there), args.repeats))
     with tempfile.TemporaryDirectory() as folder:
         for index, name in enumerate(todo):
             print(f"{index + 1:3} of {len(todo)}  {name:24}", end="", flush=True)
             if name in SIDES:
-                command = [sys.executable, "-m", f"{name}.train", "--dataset", "mnist"]
-                command += ["--data_dir", str(mnist), "--max_epochs", "1"]
+                command = [sys.executable, "-m", name, "train", "--dataset", "mnist"]
+                command += ["--data_dir", str(mnist.resolve()), "--max_epochs", "1"]
                 command += ["--threads", str(THREADS)]
                 command += ["--run_dir", str(Path(folder) / str(index))]
                 found = time_to_goal(command, ROOT, args.goal, args.timeout, to_its_end=True)
@@ -172,35 +166,35 @@ def measure(args: argparse.Namespace) -> None:
                 command = [sys.executable, script.name]
                 found = time_to_goal(command, script.parent, args.goal, args.timeout)
             result["runs"].append({"who": name, **found})
-            write_atomically(unfinished, dumps(result))
+            write_atomically(PEERS_UNFINISHED, dumps(result))
             seconds, best = found["seconds"], found["accuracy"]
             said = f"best {best:.2%}" if best is not None else "no accuracy printed"
             print(
                 "not reached" if seconds is None else f"{seconds:9.1f} s", f"  {said}", flush=True
             )
             if name in SIDES and seconds is None:
-                raise RunError(f"{name}.train did not reach {args.goal:.2%} ({said})")
-    os.replace(unfinished, PATH)
-    print(f"\n{bench_tables.peers_table(result)}\n\nwritten {PATH}")
+                raise RunError(f"{name} train did not reach {args.goal:.2%} ({said})")
+    os.replace(PEERS_UNFINISHED, PEERS)
+    print(f"\n{peers_table(result)}\n\nwritten {PEERS}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m shared.bench.peers", description=__doc__)
+    parser = InstrumentParser(prog="python -m shared.bench.peers", description=__doc__)
     parser.add_argument("folder", nargs="?", help="the folder of the scripts")
     parser.add_argument("--goal", type=float, default=GOAL, help="test accuracy, from 0 to 1")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each script")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for each run at most")
     parser.add_argument("--data_dir", default=os.environ.get("MNIST_DIR", "data"))
-    parser.error = lambda message: fail(message, 2)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def command() -> None:
         try:
-            measure(args)
+            time_all(args)
         except KeyboardInterrupt:
-            kept = FOLDER / "peers-unfinished.json"
-            raise Interrupted(f"interrupted; what was measured is kept in {kept}") from None
+            raise Interrupted(
+                f"interrupted; what was measured is kept in {PEERS_UNFINISHED}"
+            ) from None
 
     run(command)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.bench.ladder import RUNGS
-from shared.results import SIDES, write_atomically
+from shared.bench.timed.ladder import RUNGS
+from shared.files import SIDES, write_atomically
 
 # Training images; noise() makes as many as are asked for.
 IMAGES = {"digits": 1257, "mnist": 55_000}
@@ -52,11 +52,11 @@ class Task:
 
     def program(self, run_dir: Path) -> list[str]:
         """The command line, but for the interpreter."""
-        module = ["shared.bench.limit" if self.who == "limit" else f"{self.who}.train"]
+        program = ["shared.bench.timed.limit"] if self.who == "limit" else [self.who, "train"]
         # One more where it is stopped in the epoch after: to time an epoch takes the next one.
         epochs = self.epochs + (not self.whole)
         return [
-            "-m", *module, "--batch_size", str(self.batch_size), "--max_epochs", str(epochs),
+            "-m", *program, "--batch_size", str(self.batch_size), "--max_epochs", str(epochs),
             "--run_dir", str(run_dir), "--progress_bar", "false", *self.flags,
         ]  # fmt: skip
 
@@ -74,7 +74,7 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
         *alternating(SIDES, 2 if quick else 4, "digits", "", (), digits, epochs=12, whole=True),
     ]
     if mnist is not None and not quick:
-        flags = ("--dataset", "mnist", "--data_dir", str(mnist))
+        flags: tuple[str, ...] = ("--dataset", "mnist", "--data_dir", str(mnist))
         runs += alternating(SIDES, 3, "mnist", "", flags, IMAGES["mnist"])
     images = IMAGES["mnist"] if mnist is not None else 11_000
     flags = ("--dataset", "mnist", "--data_dir", str(mnist or noise / str(images)))
@@ -113,9 +113,15 @@ def alternating(
     flags: tuple[str, ...],
     images: int,
     batch_size: int = 64,
-    **more: int,
+    *,
+    epochs: int = 1,
+    whole: bool = False,
+    steps: int = 0,
 ) -> Iterator[tuple[Task, int]]:
-    tasks = [Task(part, point, who, flags, images, batch_size, **more) for who in whos]
+    """The same task of each, in turn, and the number of the repetition."""
+    tasks = [
+        Task(part, point, who, flags, images, batch_size, epochs, whole, steps) for who in whos
+    ]
     for repeat in range(repeats):
         yield from ((task, repeat) for task in (tasks if repeat % 2 == 0 else tasks[::-1]))
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from shared.compare.source.lines import ROOT
-from shared.config import RunError
+from shared.errors import RunError
+from shared.processes import run_module
 
 # Steps at the start of a run that are left out of the time per step: memory is taken for the first
 # time, and the processor comes out of its sleep.
@@ -48,32 +44,14 @@ def time_program(program: Sequence[str], limit: int = 0) -> Times:
         RunError: it failed; the message holds the last line that it wrote.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path, log = Path(folder) / "times.json", Path(folder) / "log"
-        command = [sys.executable, "-m", "shared.bench.stopwatch", str(path), str(limit), "--"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with log.open("wb") as out:
-            started = time.perf_counter()
-            process = subprocess.Popen(
-                [*command, *program], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                env=environment,
-            )  # fmt: skip
-            try:
-                # Waited for by hand: only this says how much memory that one process took.
-                _, status, usage = os.wait4(process.pid, 0)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode or not path.is_file():
-            said = log.read_text(errors="replace").split("\n")
-            last = next((line for line in reversed(said) if line.strip()), "nothing")
+        path = Path(folder) / "times.json"
+        done = run_module("shared.bench.timed.stopwatch", [str(path), str(limit), "--", *program])
+        if done.status or not path.is_file():
             name = " ".join(program[:2]).removeprefix("-m ")
-            raise RunError(f"{name} ended with status {process.returncode}: {last[:200]}")
+            raise RunError(f"{name} ended with status {done.status}: {done.last_line}")
         times = json.loads(path.read_text())
-    # Kilobytes on Linux, bytes on macOS.
-    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Times([step - started for step in times["steps"]], times["ended"] - started, memory)
+    steps = [step - done.started for step in times["steps"]]
+    return Times(steps, times["ended"] - done.started, done.memory)
 
 
 def time_ladder(rounds: int, flags: Sequence[str]) -> dict[str, list[Times]]:
@@ -84,13 +62,9 @@ def time_ladder(rounds: int, flags: Sequence[str]) -> dict[str, list[Times]]:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "times.json"
-        command = [sys.executable, "-m", "shared.bench.ladder", str(path), str(rounds), *flags]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        done = subprocess.run(command, **quiet, stderr=subprocess.PIPE, env=environment, text=True)
-        if done.returncode:
-            last = (done.stderr.strip() or "nothing").splitlines()[-1]
-            raise RunError(f"the ladder ended with status {done.returncode}: {last[:200]}")
+        done = run_module("shared.bench.timed.ladder", [str(path), str(rounds), *flags])
+        if done.status:
+            raise RunError(f"the ladder ended with status {done.status}: {done.last_line}")
         found = json.loads(path.read_text())
     return {name: [Times(steps, steps[-1], 0) for steps in runs] for name, runs in found.items()}
 

@@ -7,13 +7,14 @@ python -m shared.compare --raw RUN --lightning RUN
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-from shared.config import Config, RunError, UsageError, parse_args, run
-from shared.results import RUNS, SIDES, write_atomically
+from shared.cli import parse_args
+from shared.config import Config
+from shared.errors import RunError, UsageError, run
+from shared.files import RUNS, SIDES, write_atomically
+from shared.processes import run_module
 
 FLAGS = ("--raw", "--lightning")
 
@@ -21,17 +22,18 @@ FLAGS = ("--raw", "--lightning")
 def main() -> None:
     argv = sys.argv[1:]
     if any(word.split("=")[0] in FLAGS for word in argv):
-        folders = run(lambda: given_folders(argv))
-        memory: list[int | None] = [None, None]
+        run(lambda: write_page(*given_folders(argv)))
     else:
-        config, _ = parse_args("shared.compare", argv)
-        run(lambda: check(config))
-        trained = [run(lambda side=side: train(side, argv)) for side in SIDES]
-        folders, memory = [t[0] for t in trained], [t[1] for t in trained]
-    run(lambda: compare(folders, memory))
+        config, _ = parse_args(
+            "shared.compare",
+            argv,
+            description="Train both sides, and write a page that compares them; or, with --raw RUN "
+            "--lightning RUN and nothing else, compare two runs that are there.",
+        )
+        run(lambda: train_both(config, argv))
 
 
-def given_folders(argv: list[str]) -> list[Path]:
+def given_folders(argv: list[str]) -> tuple[Path, Path]:
     """The two run folders that the command line names.
 
     Raises:
@@ -49,15 +51,22 @@ def given_folders(argv: list[str]) -> list[Path]:
             raise UsageError(f"{flag}: missing; both folders are needed: --raw RUN --lightning RUN")
     if rest:
         raise UsageError(f"{rest[0]}: not together with --raw and --lightning, which do not train")
-    return [values.raw, values.lightning]
+    return values.raw, values.lightning
 
 
-def check(config: Config) -> None:
-    """Refuse what makes no two runs to compare."""
+def train_both(config: Config, argv: list[str]) -> None:
+    """Train both sides, and compare them.
+
+    Raises:
+        UsageError: the flags make no two runs to compare.
+        RunError: a side failed, or the two ended with different weights.
+    """
     if config.fast_dev_run:
         raise UsageError("--fast_dev_run: it writes nothing that could be compared; leave it out")
     if config.run_dir is not None:
         raise UsageError("--run_dir: each side has a folder of its own here; leave it out")
+    (raw, raw_memory), (lightning, lightning_memory) = (train(side, argv) for side in SIDES)
+    write_page(raw, lightning, (raw_memory, lightning_memory))
 
 
 def train(side: str, argv: list[str]) -> tuple[Path, int]:
@@ -71,38 +80,39 @@ def train(side: str, argv: list[str]) -> tuple[Path, int]:
     """
     print(f"training {side} ...", flush=True)
     # More points on the curves than by default; a flag given by the user comes later and wins.
-    command = [sys.executable, "-m", f"{side}.train", "--log_every_n_steps", "5", *argv]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        out = process.stdout.read()
-        # Waited for by hand: only this says how much memory that one process took.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RunError(f"{side}.train ended with status {process.returncode}")
-    folder = next(x for x in out.splitlines() if x.startswith("run folder")).split(maxsplit=2)[2]
-    # Kilobytes on Linux, bytes on macOS.
-    return Path(folder), usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    done = run_module(side, ["train", "--log_every_n_steps", "5", *argv], show=True)
+    if done.status:
+        raise RunError(f"{side} train ended with status {done.status}")
+    folder = next(x for x in done.out.splitlines() if x.startswith("run folder"))
+    return Path(folder.split(maxsplit=2)[2]), done.memory
 
 
-def compare(folders: list[Path], memory: list[int | None]) -> None:
+def write_page(
+    raw: Path, lightning: Path, memory: tuple[int | None, int | None] = (None, None)
+) -> None:
     """Write the page about two runs, and print its tables.
+
+    Args:
+        memory: most bytes that the two processes had in use, where they were watched.
 
     Raises:
         UsageError: a folder holds no finished run, or the two are of different datasets.
         RunError: the same recipe ended with different weights; the page is written all the same.
     """
-    from shared.compare import terminal
-    from shared.compare.page import page
+    # A wrong flag is answered before all of this is imported, which takes seconds.
+    from shared.compare.comparison import compare_runs
+    from shared.compare.page.page import render
     from shared.compare.runs import other_settings
+    from shared.compare.terminal import tables
 
     print("comparing; both sides run once more for two batches, to be traced ...", flush=True)
-    comparison = page.make_comparison(*folders, memory=tuple(memory))
-    path = RUNS / "compare" / comparison.raw.summary["dataset"] / "index.html"
+    compared = compare_runs(raw, lightning, memory=memory)
+    path = RUNS / "compare" / compared.raw.summary["dataset"] / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, page.render(comparison))
-    print(terminal.report(comparison))
+    write_atomically(path, render(compared))
+    print(tables(compared))
     print(f"\nthe page      {path}")
-    if not comparison.equal and not other_settings(comparison.raw, comparison.lightning):
+    if not compared.equal and not other_settings(compared.raw, compared.lightning):
         raise RunError("the two sides ended with different weights")
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.config import UsageError
-from shared.results import SIDES
+from shared.errors import UsageError
+from shared.files import SIDES
 
 # What may differ between two runs of the same recipe.
 OWN = {"run_dir", "data_dir", "progress_bar", "num_workers"}
@@ -17,8 +17,8 @@ CURVES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run.
+class FinishedRun:
+    """A run as it lies in its folder.
 
     Attributes:
         summary: the content of `summary.json`.
@@ -38,7 +38,7 @@ class Run:
         return self.summary["fit_seconds"] / self.summary["global_step"]
 
 
-def read_run(side: str, folder: Path, memory: int | None = None) -> Run:
+def read_run(side: str, folder: Path, memory: int | None = None) -> FinishedRun:
     """Read a run folder of a side.
 
     Raises:
@@ -59,7 +59,7 @@ def read_run(side: str, folder: Path, memory: int | None = None) -> Run:
     if made_by != side:
         other = " (were the two swapped?)" if made_by in SIDES else ""
         raise UsageError(f"{flag}: {folder} holds a run of {made_by}, not of {side}{other}")
-    return Run(folder, summary, config, read_scalars(folder), memory)
+    return FinishedRun(folder, summary, config, read_scalars(folder), memory)
 
 
 def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
@@ -74,13 +74,15 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
     return {t: {e.step: e.value for e in events.Scalars(t)} for t in CURVES if t in tags}
 
 
-def other_settings(raw: Run, lightning: Run) -> list[str]:
+def other_settings(raw: FinishedRun, lightning: FinishedRun) -> list[str]:
     """The names of the settings in which two runs differ."""
     names = [*raw.config, *(n for n in lightning.config if n not in raw.config)]
     return [n for n in names if n not in OWN and raw.config.get(n) != lightning.config.get(n)]
 
 
-def largest_difference(raw: Run, lightning: Run, tag: str) -> tuple[float, int] | None:
+def largest_difference(
+    raw: FinishedRun, lightning: FinishedRun, tag: str
+) -> tuple[float, int] | None:
     """Between the two runs' values at the same steps, and at how many; None if at none."""
     ours, theirs = raw.scalars.get(tag, {}), lightning.scalars.get(tag, {})
     steps = ours.keys() & theirs.keys()

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import textwrap
 
-from shared.compare.page.page import Comparison, costs, file_totals, verdict
-from shared.compare.page.words import english
+from shared.compare.comparison import ComparedRuns, costs, outcomes
 from shared.compare.runs import CURVES, largest_difference, other_settings
+from shared.compare.source.lines import file_totals
 from shared.compare.trace.where import Line, Row
+from shared.compare.words import english
 
 WIDTH = 80
 
 
-def report(c: Comparison) -> str:
+def tables(c: ComparedRuns) -> str:
     """The tables, each line at most 80 columns wide unless a run's own folder is longer."""
     lines = ["", english("equal" if c.equal else "different")]
     if others := other_settings(c.raw, c.lightning):
         lines.append("they differ in   " + " ".join(f"--{name}" for name in others))
     lines.append("")
-    for key, ours, theirs in verdict(c):
+    for key, ours, theirs in outcomes(c):
         name = {"weights_sha256": "weights", "best_weights_sha256": "best weights"}.get(
             key, english(key)
         )
@@ -42,15 +43,16 @@ def report(c: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _costs(c: Comparison) -> list[str]:
+def _costs(c: ComparedRuns) -> list[str]:
     head = f"{'lines of code':28}{'raw_pytorch':>12}{'lightning':>12}"
     rows = [(tag, str(ours), str(theirs)) for tag, ours, theirs in costs()]
-    rows.append((english("total"), *map(str, file_totals())))
-    steps = (f"{run.seconds_per_step * 1000:.2f} ms" for run in (c.raw, c.lightning))
-    rows.append(("time per step", *steps))
+    raw_total, lightning_total = file_totals()
+    rows.append((english("total"), str(raw_total), str(lightning_total)))
+    steps = [f"{run.seconds_per_step * 1000:.2f} ms" for run in (c.raw, c.lightning)]
+    rows.append(("time per step", steps[0], steps[1]))
     if c.raw.memory and c.lightning.memory:
-        peaks = (f"{run.memory / 1e6:.0f} MB" for run in (c.raw, c.lightning))
-        rows.append(("most memory", *peaks))
+        peaks = [f"{memory / 1e6:.0f} MB" for memory in (c.raw.memory, c.lightning.memory)]
+        rows.append(("most memory", peaks[0], peaks[1]))
     return [head, *(f"{name:28}{ours:>12}{theirs:>12}" for name, ours, theirs in rows)]
 
 

@@ -1,6 +1,6 @@
 """Find the first thing in which two training programs differ.
 
-python -m shared.divergence "python -m raw_pytorch.train" "python -m lightning.train"
+python -m shared.divergence "python -m raw_pytorch train" "python -m lightning train"
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.config import RunError, UsageError, run
 from shared.divergence.causes import cause_of, kind_of
 from shared.divergence.records import Run, read
+from shared.errors import RunError, UsageError, run
 
 if TYPE_CHECKING:
     from shared.divergence.differences import Comparison, Finding

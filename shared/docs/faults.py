@@ -7,8 +7,9 @@ import dataclasses
 import json
 import re
 
-from shared.compare.source.lines import ROOT
-from shared.results import RUNS, SIDES
+from shared.files import RUNS, SIDES
+from shared.processes import ROOT
+from shared.reporting.markdown import table
 
 
 @dataclasses.dataclass
@@ -46,7 +47,8 @@ def found() -> dict[str, Fault]:
 
 
 def _read(record: str) -> dict[str, Fault]:
-    path, faults = RUNS / "faults" / f"{record}.json", {}
+    path = RUNS / "faults" / f"{record}.json"
+    faults: dict[str, Fault] = {}
     for result in json.loads(path.read_text(encoding="utf-8")).values() if path.is_file() else ():
         tried = {result["side"]: result["tried"]}
         fault = Fault(result["kind"], result.get("sees", ""), tried, result["lost"])
@@ -66,31 +68,31 @@ def missing() -> list[str]:
     return sorted(marked() - found().keys())
 
 
-def table() -> str:
+def faults_table() -> str:
     """For the README, a row for each kind of fault: which there are, what the user sees of one of
     them, and how many cases were tried on each side."""
     kinds: dict[str, dict[str, Fault]] = {}
     for name, fault in sorted(found().items()):
         kinds.setdefault(fault.kind, {})[name] = fault
-    rows = ["| | faults | one of them, as the user sees it | tried | lost |"]
-    rows.append("| --- | --- | --- | ---: | ---: |")
+    rows = []
     for kind, faults in sorted(kinds.items()):
         whole = Fault(kind)
         for fault in faults.values():
             whole.add(fault)
         names = "; ".join(map(_cell, faults))
-        rows.append(f"| {kind} | {names} | {_seen(whole)} | {whole.counts()} | {whole.lost} |")
-    return "\n".join(rows)
+        rows.append((kind, names, _seen(whole), whole.counts(), str(whole.lost)))
+    head = ("", "faults", "one of them, as the user sees it", "tried", "lost")
+    return table(head, rows, "lllrr")
 
 
 def page() -> str:
     """tests/README.md: a row for each fault."""
-    rows = ["| | fault | what the user sees | tried | lost |"]
-    rows.append("| --- | --- | --- | ---: | ---: |")
-    for name, fault in sorted(found().items(), key=lambda item: (item[1].kind, item[0])):
-        row = (fault.kind, _cell(name), _seen(fault), fault.counts(), str(fault.lost))
-        rows.append(f"| {' | '.join(row)} |")
-    return PAGE + "\n".join(rows) + "\n"
+    rows = [
+        (fault.kind, _cell(name), _seen(fault), fault.counts(), str(fault.lost))
+        for name, fault in sorted(found().items(), key=lambda item: (item[1].kind, item[0]))
+    ]
+    head = ("", "fault", "what the user sees", "tried", "lost")
+    return PAGE + table(head, rows, "lllrr") + "\n"
 
 
 PAGE = """# Nothing lost, nobody fooled

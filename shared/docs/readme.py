@@ -1,9 +1,4 @@
-"""The generated parts of both READMEs: python -m shared.docs.readme
-
-What follows from the source is always written anew. What was measured comes from the newest runs
-below runs/, and stays as it is where there are none. Of a bench, the whole file is kept beside this
-one in measured/, so that every number in the README can be worked out again.
-"""
+"""The generated parts of both READMEs: what stands in them."""
 
 from __future__ import annotations
 
@@ -17,25 +12,19 @@ from typing import Any
 
 import yaml
 
-from shared.compare.page.words import mistakes, words
-from shared.compare.source.lines import LIGHTNING, RAW, ROOT, concerns, files, total
+from shared.bench.claims import claims_block
+from shared.bench.results import FOLDER, read_bench, read_peers
+from shared.bench.tables import bench_block
+from shared.compare.source.concerns import CONCERNS, concerns, total
+from shared.compare.source.lines import APART, LIGHTNING, RAW, file_totals, files
 from shared.docs import faults
-from shared.results import RUNS, SIDES, print_summary, write_atomically
+from shared.files import RUNS, SIDES, write_atomically
+from shared.mistakes.catalogue import VERDICTS, mistakes
+from shared.processes import ROOT
+from shared.reporting.markdown import table
+from shared.summary import print_summary
 
 MEASURED = ROOT / "shared" / "bench" / "measured"
-READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")
-
-# The tags, in the order in which a run comes to them.
-CONCERNS = (
-    "seed", "device", "precision", "ddp", "data", "resume", "train", "accumulate", "clip",
-    "schedule", "validate", "early-stop", "checkpoint", "log", "progress", "test", "predict",
-)  # fmt: skip
-
-
-def block(name: str, text: str) -> tuple[re.Pattern[str], int]:
-    """The pattern of a generated block, and how often it occurs in the text."""
-    pattern = re.compile(rf"(<!-- {name} -->\n)(?:.*?\n)?(<!-- /{name} -->)", re.S)
-    return pattern, len(pattern.findall(text))
 
 
 def generate(text: str, blocks: dict[str, str]) -> str:
@@ -45,51 +34,73 @@ def generate(text: str, blocks: dict[str, str]) -> str:
         ValueError: a block is missing, or stands there twice.
     """
     for name, content in blocks.items():
-        pattern, count = block(name, text)
-        if count != 1:
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        pattern = re.compile(rf"{begin}(?:.*?\n)?{end}", re.S)
+        if (count := len(pattern.findall(text))) != 1:
             raise ValueError(f"README.md: {count} blocks {name}; expected one")
-        text = pattern.sub(lambda match, c=content: match[1] + c + "\n" + match[2], text)
+        before, after = pattern.split(text)
+        text = f"{before}{begin}{content}\n{end}{after}"
     return text
+
+
+# What is said of the files that only one side has.
+ONE_SIDED = {
+    "raw": "an argument or a callback for each",
+    "lightning": "what Lightning leaves to you",
+}
 
 
 def from_source() -> dict[str, str]:
     """The blocks that follow from the code alone."""
-    rows = files()
-    table = ["| file | raw_pytorch | lightning | |", "| --- | ---: | ---: | --- |"]
-    for name, raw, lightning, _ in rows:
-        if lightning is not None:
-            table.append(f"| `{name}` | {raw} | {lightning} | |")
-    only_raw = [(name, raw) for name, raw, lightning, _ in rows if lightning is None]
-    names = ", ".join(f"`{name}`" for name, _ in only_raw)
-    lines = sum(raw for _, raw in only_raw)
-    table.append(f"| {names} | {lines} | – | an argument or a callback for each |")
-    raw_total = sum(raw for _, raw, _, _ in rows[1:])
-    lightning_total = sum(lightning or 0 for _, _, lightning, _ in rows[1:])
-    table.append(f"| all but `minimal.py` | {raw_total} | {lightning_total} | |")
-    return {"files": "\n".join(table), "concerns": concern_table()}
+    return {"files": file_table(), "concerns": concern_table()}
+
+
+def file_table() -> str:
+    """A row for each file of both sides that teaches something, one for those of either side alone,
+    and the totals."""
+    shown = [file for file in files() if file.name != "__main__.py"]
+    rows = [
+        (f"`{file.name}`", str(file.raw), str(file.lightning), "")
+        for file in shown
+        if file.raw is not None and file.lightning is not None
+    ]
+    for side, words in ONE_SIDED.items():
+        alone = [
+            file
+            for file in shown
+            if file.name not in APART and (file.lightning if side == "raw" else file.raw) is None
+        ]
+        lines = str(sum((file.raw or 0) + (file.lightning or 0) for file in alone))
+        names = ", ".join(f"`{file.name}`" for file in alone)
+        cells = (lines, "–") if side == "raw" else ("–", lines)
+        rows += [(names, *cells, words)] if alone else []
+    raw_total, lightning_total = file_totals()
+    rows.append(("all but `minimal.py`", str(raw_total), str(lightning_total), ""))
+    return table(("file", "raw_pytorch", "lightning", ""), rows, "lrrl")
 
 
 def concern_table() -> str:
     """One row for each tag: where it is done by hand, what does it in Lightning, and the lines."""
     raw, lightning = concerns(RAW), concerns(LIGHTNING)
-    table = [
-        "| concern | by hand | lines | with Lightning | lines |",
-        "| --- | --- | ---: | --- | ---: |",
-    ]
+    own = {file.name for file in files() if file.lightning is None}
+    rows = []
     for tag in CONCERNS:
         # A file of its own says it all; elsewhere, the places in the loop come first.
-        places = sorted(raw[tag], key=lambda p: (p.file != "train.py", p.file))
-        own = {name for name, _, lightning_lines, _ in files() if lightning_lines is None}
-        names = [f"`{p.file}`" for p in places if p.file in own]
-        names += [f"`{p.file}:{min(p.lines)}`" for p in places if p.lines and p.file not in own]
-        shown = ", ".join(list(dict.fromkeys(names))[:3]) + (", …" if len(set(names)) > 3 else "")
-        theirs = sorted(lightning[tag], key=lambda p: (p.file != "train.py", p.file))
-        text = theirs[0].text.replace("|", "\\|")
-        expression = f"`{text if len(text) <= 64 else text[:61] + '...'}`"
-        table.append(
-            f"| `[{tag}]` | {shown} | {total(raw[tag])} | {expression} | {total(lightning[tag])} |"
+        places = sorted(
+            (place for place in raw[tag] if place.file not in APART),
+            key=lambda p: (p.file != "train.py", p.file, min(p.lines)),
         )
-    return "\n".join(table)
+        names = [f"`{p.file}`" for p in places if p.file in own]
+        names += [f"`{p.file}:{min(p.lines)}`" for p in places if p.file not in own]
+        shown = ", ".join(list(dict.fromkeys(names))[:3]) + (", …" if len(set(names)) > 3 else "")
+        # What one tells the Trainer says more than a class of one's own.
+        order = {"train.py": 0, "trainer.py": 1}
+        theirs = sorted(lightning[tag], key=lambda p: (order.get(p.file, 2), p.file))
+        text = theirs[0].text
+        expression = f"`{text if len(text) <= 64 else text[:61] + '...'}`"
+        lines = str(total(raw[tag])), str(total(lightning[tag]))
+        rows.append((f"`[{tag}]`", shown, lines[0], expression, lines[1]))
+    return table(("concern", "by hand", "lines", "with Lightning", "lines"), rows, "llrlr")
 
 
 SEEDS = "mean of five seeds (least)"
@@ -98,88 +109,85 @@ SEEDS = "mean of five seeds (least)"
 def measured() -> dict[str, str]:
     """The blocks that come from runs, as far as there are any."""
     blocks = {}
-    summaries = [newest_summary(side) for side in SIDES]
-    if all(summaries):
+    summaries = [summary for side in SIDES if (summary := newest_summary(side)) is not None]
+    if len(summaries) == len(SIDES):
         raw, lightning = map(closing_lines, summaries)
         text = f"```text\n$ make raw\n{raw}$ make lightning | tail -n 3\n"
         blocks["output"] = text + "".join(lightning.splitlines(keepends=True)[-3:]) + "```"
-    columns = [f"{what}, {side}" for side in SIDES for what in (SEEDS, "training")]
-    table = [f"| dataset | epochs | {' | '.join(columns)} |", "| --- " + "| ---: " * 5 + "|"]
     paths = [RUNS / "accuracy" / f"{name}.json" for name in ("digits", "mnist")]
     if all(path.is_file() for path in paths):
-        for path in paths:
-            result = json.loads(path.read_text())
-            row = [result["dataset"], str(result["epochs"])]
-            for side in SIDES:
-                runs = [run for run in result["runs"] if run["implementation"] == side]
-                accuracies = [run["test_accuracy"] for run in runs]
-                seconds = statistics.median(run["fit_seconds"] for run in runs)
-                row.append(f"{statistics.mean(accuracies):.2%} ({min(accuracies):.2%})")
-                row.append(f"{seconds:.1f} s")
-            table.append(f"| {' | '.join(row)} |")
-        blocks["accuracy"] = "\n".join(table)
+        blocks["accuracy"] = accuracy_table([json.loads(path.read_text()) for path in paths])
     path = RUNS / "mistakes" / "mistakes.json"
     if path.is_file():
         blocks["mistakes"] = mistake_table(json.loads(path.read_text())["rows"])
     if faults.found() and not faults.missing():
-        blocks["faults"] = faults.table()
+        blocks["faults"] = faults.faults_table()
     return blocks
+
+
+def accuracy_table(results: list[dict[str, Any]]) -> str:
+    """A row for each dataset, from what `make accuracy` has left."""
+    columns = [f"{what}, {side}" for side in SIDES for what in (SEEDS, "training")]
+    rows = []
+    for result in results:
+        row = [result["dataset"], str(result["epochs"])]
+        for side in SIDES:
+            runs = [run for run in result["runs"] if run["implementation"] == side]
+            accuracies = [run["test_accuracy"] for run in runs]
+            seconds = statistics.median(run["fit_seconds"] for run in runs)
+            row.append(f"{statistics.mean(accuracies):.2%} ({min(accuracies):.2%})")
+            row.append(f"{seconds:.1f} s")
+        rows.append(row)
+    return table(["dataset", "epochs", *columns], rows, "lrrrrr")
 
 
 def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
     """The blocks that follow from the files of a bench, in a language; none where there is no such
     file."""
-    from shared.bench import claims
-    from shared.bench import tables as bench_tables
-
-    result = bench_tables.read(folder / "bench.json")
+    result = read_bench(folder / "bench.json")
     if result is None:
         return {}
-    peers = bench_tables.read(folder / "peers.json")
     return {
-        "bench": bench_tables.markdown(result, peers, code),
-        "claims": claims.markdown(result, code),
+        "bench": bench_block(result, read_peers(folder / "peers.json"), code),
+        "claims": claims_block(result, code),
     }
 
 
 def keep_bench() -> None:
     """Take over the newest files of a bench, if it was a whole one with MNIST."""
-    from shared.bench import tables as bench_tables
-
-    for name in ("bench", "peers"):
-        found = bench_tables.read(RUNS / "bench" / f"{name}.json")
-        if found is None or (name == "bench" and not found["settings"]["data_dir"]):
+    for name in ("bench.json", "peers.json"):
+        path = FOLDER / name
+        result = read_bench(path)
+        if result is None or (name == "bench.json" and not result["settings"]["data_dir"]):
             continue
         MEASURED.mkdir(exist_ok=True)
-        text = (RUNS / "bench" / f"{name}.json").read_text(encoding="utf-8")
-        write_atomically(MEASURED / f"{name}.json", text)
+        write_atomically(MEASURED / name, path.read_text(encoding="utf-8"))
 
 
 def mistake_table(rows: list[dict[str, Any]]) -> str:
     """One row for each verdict on a mistake: how many there are, and which."""
-    table = ["| with Lightning | | mistakes of the gallery |", "| --- | ---: | --- |"]
-    for verdict in ("impossible", "still possible", "another trap"):
+    cells = []
+    for verdict in VERDICTS:
         # Some are made on both sides.
         names = dict.fromkeys(row["mistake"] for row in rows if row["verdict"] == verdict)
-        table.append(f"| {verdict} | {len(names)} | {'; '.join(names).replace('|', '/')} |")
+        cells.append((verdict, str(len(names)), "; ".join(names)))
     named = sum(row["expected"] == row["found"] for row in rows)
-    table.append(
-        f"| named by the tool | {named} of {len(rows)} | at the right step, with the cause |"
-    )
-    return "\n".join(table)
+    right = f"{named} of {len(rows)}"
+    cells.append(("named by the tool", right, "at the right step, with the cause"))
+    return table(("with Lightning", "", "mistakes of the gallery"), cells, "lrl")
 
 
 def in_chinese(block: str) -> str:
     """The same block with the words of its tables in Chinese; what has no translation stays."""
     known = yaml.safe_load(Path(__file__).with_name("readme.yaml").read_text(encoding="utf-8"))
-    known |= {name: entry["zh"] for name, entry in mistakes().items()}
-    stop = words()["semicolon"]["zh"]
+    known |= {mistake.name: mistake.shown["zh"] for mistake in mistakes()}
 
     def cell(text: str) -> str:
         if re.fullmatch(r" `[^`]*` ", text):  # what a program prints, in English
             return text
         parts = [known.get(part, part) for part in text.strip().split("; ")]
-        translated = re.sub(r"^(\d+) of (\d+)$", r"\1 / \2", stop.join(parts))
+        translated = re.sub(r"^(\d+) of (\d+)$", r"\1 / \2", known["; "].join(parts))
+        translated = re.sub(r" shared$", known["shared"], translated)
         return text.replace(text.strip(), translated) if text.strip() else text
 
     def row(line: str) -> str:
@@ -201,20 +209,3 @@ def closing_lines(summary: dict[str, Any]) -> str:
     with contextlib.redirect_stdout(out):
         print_summary(summary)
     return out.getvalue()
-
-
-def main() -> None:
-    keep_bench()
-    blocks = {**from_source(), **measured(), **from_bench()}
-    chinese = {name: in_chinese(content) for name, content in blocks.items()}
-    chinese |= from_bench(code="zh")
-    for path, content in zip(READMES, (blocks, chinese), strict=True):
-        write_atomically(path, generate(path.read_text(encoding="utf-8"), content))
-    if "faults" in blocks:
-        write_atomically(ROOT / "tests" / "README.md", faults.page())
-    elif untried := faults.missing():
-        print(f"The table of faults stays as it is; make test has not tried: {'; '.join(untried)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared.compare.source.lines import LIGHTNING, RAW, concerns
+from shared.compare.source.concerns import concerns
+from shared.compare.source.lines import LIGHTNING, RAW
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed; make setup installs it"

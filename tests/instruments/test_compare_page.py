@@ -18,15 +18,16 @@ from PIL import Image
 from support.made_up import made_up_bench
 
 from shared import data
-from shared.bench import claims
-from shared.bench import tables as bench_tables
-from shared.compare import terminal
-from shared.compare.page import confident, page
-from shared.compare.page.page import Comparison
-from shared.compare.page.words import LANGUAGES
+from shared.bench import claims, tables
+from shared.compare import comparison, terminal, wrong_answers
+from shared.compare.comparison import ComparedRuns, compare_runs
+from shared.compare.page import page
 from shared.compare.source import sidebyside
-from shared.compare.source.lines import LIGHTNING, RAW, concerns
-from shared.results import SIDES
+from shared.compare.source.concerns import concerns
+from shared.compare.source.lines import LIGHTNING, RAW
+from shared.compare.trace.events import Trace
+from shared.files import SIDES
+from shared.reporting.words import LANGUAGES
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +42,15 @@ def text(html: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def comparison(compared: Path, traces: list[dict[str, Any]]) -> Comparison:
-    return page.make_comparison(*(compared / side for side in SIDES), traces=traces)
+def pair(compared: Path, traces: list[Trace]) -> ComparedRuns:
+    return compare_runs(*(compared / side for side in SIDES), traces=traces)
 
 
-def changed(comparison: Comparison, **summary: Any) -> Comparison:
-    """The same comparison, but for these lines of the Lightning run's summary."""
-    run = comparison.lightning
+def changed(pair: ComparedRuns, **summary: Any) -> ComparedRuns:
+    """The same two runs, but for these lines of the Lightning run's summary."""
+    run = pair.lightning
     run = dataclasses.replace(run, summary={**run.summary, **summary})
-    return dataclasses.replace(comparison, lightning=run)
+    return dataclasses.replace(pair, lightning=run)
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -64,31 +65,31 @@ def test_the_page_holds_what_the_summary_says(text, compared, side):
         assert f"{name} {version}" in text
 
 
-def test_the_verdict_follows_the_fingerprints(comparison, html):
-    assert comparison.equal
+def test_the_verdict_follows_the_fingerprints(pair, html):
+    assert pair.equal
     assert 'class="verdict equal"' in html
     for name in ("weights_sha256", "best_weights_sha256"):
-        other = changed(comparison, **{name: "0" * 64})
+        other = changed(pair, **{name: "0" * 64})
         assert not other.equal
         assert 'class="verdict different"' in page.render(other)
 
 
 def test_the_page_shows_the_bench_that_was_made_and_the_claims(text):
     result = made_up_bench()
-    parts, rows = bench_tables.main_rows(result)
+    parts, rows = tables.main_rows(result)
     assert parts == ["digits", "mnist"]
-    for cell in (*rows[0][1:], *bench_tables.ladder_rows(result)[0][2:]):
+    for cell in (*rows[0][1:], *tables.ladder_rows(result)[0][2:]):
         assert cell in text
-    assert bench_tables.machine_line(result) in text
+    assert tables.machine_line(result) in text
     shown = re.sub(r"\s", "", text)  # names of code have marks around them
-    for row in claims.rows(result):
-        for words in (row["promise"], row["measured"], row["verdict"]):
+    for row in claims.claim_rows(result):
+        for words in (row.promise, row.measured, row.verdict):
             for code in LANGUAGES:
                 assert re.sub(r"[\s`]", "", words[code]) in shown
 
 
-def test_without_a_bench_the_page_has_no_such_section(comparison):
-    html = page.render(comparison)
+def test_without_a_bench_the_page_has_no_such_section(pair):
+    html = page.render(pair)
     assert not any(f'id="{name}"' in html or f'#{name}"' in html for name in ("bench", "claims"))
 
 
@@ -99,9 +100,9 @@ def test_the_page_asks_no_host_for_anything(html):
     assert not re.search(r"@import|url\(\s*[\"']?(?!#)", html.split("</style>")[0])
 
 
-def test_names_from_outside_are_escaped(comparison):
+def test_names_from_outside_are_escaped(pair):
     evil = "<script>alert('run')</script>"
-    rendered = page.render(changed(comparison, run_dir=evil, device=evil, dataset=evil))
+    rendered = page.render(changed(pair, run_dir=evil, device=evil, dataset=evil))
     assert evil not in rendered
     assert "&lt;script&gt;alert(" in rendered
     assert rendered.count("<script>") == 1
@@ -161,8 +162,8 @@ def test_lines_carry_the_concerns_that_the_table_counts():
     assert checked > 300
 
 
-def test_every_traced_line_is_named_with_its_counts(text, comparison):
-    for row in comparison.rows:
+def test_every_traced_line_is_named_with_its_counts(text, pair):
+    for row in pair.rows:
         for site in row.lightning:
             assert f"{site.count}× {site.line.file}:{site.line.number}" in text
         for site in row.raw:
@@ -170,15 +171,15 @@ def test_every_traced_line_is_named_with_its_counts(text, comparison):
         assert row.override in text
 
 
-def test_the_pictures_are_those_that_the_runs_got_wrong(comparison):
+def test_the_pictures_are_those_that_the_runs_got_wrong(pair):
     split = data.load("digits", "data")["test"]
-    accuracy = comparison.raw.summary["test_accuracy"]
+    accuracy = pair.raw.summary["test_accuracy"]
     wrong = round((1 - accuracy) * len(split))
     assert wrong > 0
-    assert len(comparison.mistakes) == min(wrong, confident.SHOWN)
-    confidences = [m.raw[1] for m in comparison.mistakes]
+    assert len(pair.wrong) == min(wrong, wrong_answers.SHOWN)
+    confidences = [m.raw[1] for m in pair.wrong]
     assert confidences == sorted(confidences, reverse=True)
-    for mistake in comparison.mistakes:
+    for mistake in pair.wrong:
         picture = np.array(Image.open(io.BytesIO(base64.b64decode(mistake.png))))
         assert (picture == 255 - split.images[mistake.index, 0].numpy()).all()
         assert mistake.truth == str(split.labels[mistake.index].item())
@@ -186,16 +187,14 @@ def test_the_pictures_are_those_that_the_runs_got_wrong(comparison):
         assert mistake.raw[0] != mistake.truth
 
 
-def test_the_largest_difference_between_the_curves_is_stated(comparison):
-    scalars = comparison.lightning.scalars
+def test_the_largest_difference_between_the_curves_is_stated(pair):
+    scalars = pair.lightning.scalars
     assert set(scalars) == {"train/loss", "val/loss", "train/accuracy", "val/accuracy"}
     step, value = max(scalars["val/loss"].items())
     bent = {**scalars, "val/loss": {**scalars["val/loss"], step: value + 0.125}}
-    other = dataclasses.replace(
-        comparison, lightning=dataclasses.replace(comparison.lightning, scalars=bent)
-    )
+    other = dataclasses.replace(pair, lightning=dataclasses.replace(pair.lightning, scalars=bent))
     assert "<strong>0.125</strong>" in page.render(other)
-    assert "<strong>0.125</strong>" not in page.render(comparison)
+    assert "<strong>0.125</strong>" not in page.render(pair)
 
 
 def test_both_runs_are_drawn(html):
@@ -207,18 +206,18 @@ def test_both_runs_are_drawn(html):
             assert f"var(--{part}-wide)" in html
 
 
-def test_the_terminal_needs_80_columns_only(comparison):
-    report = terminal.report(comparison)
-    folders = [run.summary["run_dir"] for run in (comparison.raw, comparison.lightning)]
+def test_the_terminal_needs_80_columns_only(pair):
+    report = terminal.tables(pair)
+    folders = [run.summary["run_dir"] for run in (pair.raw, pair.lightning)]
     lines = [line for line in report.splitlines() if not line.endswith(tuple(folders))]
     assert len(lines) > 60
     assert max(map(len, lines)) <= 80
-    assert report.count(comparison.raw.summary["weights_sha256"]) >= 1
+    assert report.count(pair.raw.summary["weights_sha256"]) >= 1
     assert "Equal to the last bit" in report
     assert "core/module.py" in report
-    for name, version in comparison.raw.summary["versions"].items():
+    for name, version in pair.raw.summary["versions"].items():
         assert f"{name} {version}" in " ".join(report.split())
-    names = [row.operation.name for row in comparison.rows if row.raw and row.lightning]
+    names = [row.operation.name for row in pair.rows if row.raw and row.lightning]
     shown = [line[:26].rstrip() for line in report.split("where did the line go")[1].splitlines()]
     for name in names:  # a name that was cut says so
         assert name in shown or "…" + name[-25:] in shown
@@ -227,10 +226,10 @@ def test_the_terminal_needs_80_columns_only(comparison):
 def test_two_runs_of_other_recipes_are_no_failure_but_said(
     compared, fit, command, monkeypatch, traces
 ):
-    monkeypatch.setattr(page, "trace_both", lambda: traces)
+    monkeypatch.setattr(comparison, "trace_both", lambda: traces)
     fit("lightning", run_dir="other", seed=1)
     folder = str(compared / "raw_pytorch")
-    outcome = command("shared.compare.__main__", "--raw", folder, "--lightning", "other")
+    outcome = command("shared.compare", "--raw", folder, "--lightning", "other")
     assert outcome.status == 0
     assert "Different" in outcome.out
     assert "--seed" in outcome.out
@@ -240,12 +239,12 @@ def test_two_runs_of_other_recipes_are_no_failure_but_said(
 def test_the_same_recipe_with_other_weights_fails_and_leaves_the_page(
     compared, command, monkeypatch, traces, one_line
 ):
-    monkeypatch.setattr(page, "trace_both", lambda: traces)
+    monkeypatch.setattr(comparison, "trace_both", lambda: traces)
     shutil.copytree(compared / "lightning", "bent")
     summary = json.loads(Path("bent/summary.json").read_text())
     Path("bent/summary.json").write_text(json.dumps({**summary, "weights_sha256": "0" * 64}))
     folder = compared / "raw_pytorch"
-    outcome = command("shared.compare.__main__", "--raw", folder, "--lightning", "bent")
+    outcome = command("shared.compare", "--raw", folder, "--lightning", "bent")
     assert outcome.status == 1
     one_line(outcome.err, "different weights")
     assert Path("runs/compare/digits/index.html").is_file()
@@ -253,9 +252,9 @@ def test_the_same_recipe_with_other_weights_fails_and_leaves_the_page(
 
 @pytest.mark.long
 def test_it_trains_both_sides_with_the_flags_it_is_given(command, monkeypatch, traces):
-    monkeypatch.setattr(page, "trace_both", lambda: traces)
+    monkeypatch.setattr(comparison, "trace_both", lambda: traces)
     monkeypatch.setenv("PYTHONPATH", str(RAW.parent))
-    outcome = command("shared.compare.__main__", "--max_epochs", "1", "--seed", "5")
+    outcome = command("shared.compare", "--max_epochs", "1", "--seed", "5")
     assert outcome.status == 0, outcome.err
     for side in SIDES:
         summary = json.loads(Path(f"runs/{side}/digits/version_0/summary.json").read_text())
@@ -278,30 +277,31 @@ def test_it_trains_both_sides_with_the_flags_it_is_given(command, monkeypatch, t
     ],
 )
 def test_a_wrong_command_gets_one_line(command, one_line, arguments, parts):
-    outcome = command("shared.compare.__main__", *arguments)
+    outcome = command("shared.compare", *arguments)
     assert outcome.status == 2
     one_line(outcome.err, *parts)
 
 
 def test_swapped_folders_are_noticed(compared, command, one_line):
     swapped = [compared / "lightning", compared / "raw_pytorch"]
-    outcome = command("shared.compare.__main__", "--raw", swapped[0], "--lightning", swapped[1])
+    outcome = command("shared.compare", "--raw", swapped[0], "--lightning", swapped[1])
     assert outcome.status == 2
     one_line(outcome.err, "--raw", "swapped")
 
 
 def test_the_gallery_of_mistakes_is_a_section_once_it_was_made(compared, traces):
-    comparison = page.make_comparison(*(compared / side for side in SIDES), traces=traces)
-    assert "<code>make mistakes</code>" in page.render(comparison)
+    pair = compare_runs(*(compared / side for side in SIDES), traces=traces)
+    assert "<code>make mistakes</code>" in page.render(pair)
     outcome = {"test_accuracy": 0.5, "curves": {"train/loss": [2.0, 1.0, float("nan"), 0.5]}}
     row = {
         "mistake": "a <script> forgotten", "side": "raw_pytorch", "verdict": "another trap",
-        "lightning": "x", "edits": [{"file": "train.py", "before": "a < b", "after": "pass"}],
-        "with": {**outcome, "test_accuracy": 0.25}, "without": outcome, "instrument": "step 2 & 3",
+        "lightning": {"en": "x", "zh": "x"},
+        "edits": [{"file": "train.py", "before": "a < b", "after": "pass"}],
+        "wrong": {**outcome, "test_accuracy": 0.25}, "right": outcome, "instrument": "step 2 & 3",
     }  # fmt: skip
     Path("runs/mistakes").mkdir(parents=True)
     Path("runs/mistakes/mistakes.json").write_text(json.dumps({"rows": [row]}))
-    html = page.render(comparison)
+    html = page.render(pair)
     for part in ("a &lt;script&gt; forgotten", "- a &lt; b", "step 2 &amp; 3", "50.0%", "25.0%"):
         assert part in html
     assert "<script> forgotten" not in html

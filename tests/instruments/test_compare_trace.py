@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from shared.compare.page.words import words
-from shared.compare.source.lines import LIGHTNING, RAW, concerns
+from shared.compare.source.concerns import concerns
+from shared.compare.source.lines import LIGHTNING, RAW
 from shared.compare.trace.bookkeeping import LOOP, kept, loop_lines
+from shared.compare.trace.events import Trace
 from shared.compare.trace.operations import OPERATIONS
 from shared.compare.trace.timeline import Moment, moments
-from shared.compare.trace.where import Row, lines_of, rows
+from shared.compare.trace.where import Row, lines_of, trace_rows
+from shared.compare.words import compare_words
 
 # What a run of one process has no use for.
 IDLE = {"all_reduce"}
 
 
 @pytest.fixture(scope="session")
-def table(traces: list[dict[str, Any]]) -> dict[str, Row]:
-    return {row.operation.name: row for row in rows(*traces)}
+def table(traces: list[Trace]) -> dict[str, Row]:
+    return {row.operation.name: row for row in trace_rows(*traces)}
 
 
 @pytest.fixture(scope="session")
-def timeline(traces: list[dict[str, Any]]) -> list[Moment]:
+def timeline(traces: list[Trace]) -> list[Moment]:
     return moments(*traces)
 
 
 def test_a_traced_run_is_still_the_same_run_on_both_sides(traces):
     raw, lightning = traces
-    assert raw["weights_sha256"] == lightning["weights_sha256"]
+    assert raw.weights_sha256 == lightning.weights_sha256
 
 
 def test_every_operation_ran_on_both_sides(table):
@@ -42,7 +43,7 @@ def test_every_operation_ran_on_both_sides(table):
 
 def test_every_difference_in_count_is_explained_and_no_other(table):
     different = {f"why {name}" for name, row in table.items() if row.differs}
-    assert {key for key in words() if key.startswith("why ")} == different
+    assert {key for key in compare_words() if key.startswith("why ")} == different
 
 
 def test_the_loop_s_own_calls_are_made_as_often_on_both_sides(table):
@@ -111,7 +112,7 @@ def test_a_hook_that_is_named_lies_on_the_way_to_the_call(table):
 def test_every_operation_belongs_to_a_concern_with_words(table):
     known = set(concerns(RAW)) & set(concerns(LIGHTNING))
     for row in table.values():
-        assert f"tag {row.operation.tag}" in words()
+        assert f"tag {row.operation.tag}" in compare_words()
         assert row.operation.tag in known or row.operation.name in IDLE
 
 
@@ -174,13 +175,13 @@ def test_an_operation_stands_beside_the_raw_line_that_does_the_same(timeline, ta
 
 
 def test_both_languages_have_words_for_everything():
-    assert len(words()) > 80
-    for key, texts in words().items():
+    assert len(compare_words()) > 80
+    for key, texts in compare_words().items():
         assert set(texts) == {"en", "zh"}, key
         assert all(text.strip() for text in texts.values()), key
 
 
 def test_the_source_of_installed_packages_is_named_without_the_machine_s_paths(traces):
-    files = {frame[0] for trace in traces for e in trace["events"] for frame in e.get("frames", ())}
+    files = {frame[0] for trace in traces for call in trace.calls for frame in call.frames}
     assert len(files) > 20
     assert not any(Path(file).is_absolute() for file in files)

@@ -4,11 +4,10 @@ of the gallery, at its step; it is silent on equal runs; and it works on foreign
 from __future__ import annotations
 
 import importlib
-import json
 import runpy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,17 @@ from support.mistaken import made
 from torch import nn
 
 import shared.data
-from shared.config import Config, UsageError
+from shared.config import Config
 from shared.divergence import divergence
 from shared.divergence.causes import CAUSES, KINDS, cause_of, kind_of
 from shared.divergence.differences import compare
 from shared.divergence.fingerprints import distance, fingerprint, ratio
 from shared.divergence.recorder import Enough, Recorder
 from shared.divergence.records import Run, read
-from shared.mistakes.gallery import MISTAKES, OPTIONS, Mistake, changed, twins
-from shared.mistakes.gallery import look_at as gallery_row
+from shared.errors import UsageError
+from shared.mistakes.catalogue import Mistake, mistakes, twins
+from shared.mistakes.edits import Edit, changed
+from shared.mistakes.gallery import OPTIONS, exhibit
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests/support/fixtures"
@@ -78,7 +79,7 @@ def training(side: str, run_dir: Path, **options: Any) -> Callable[[], Any]:
 
 # The gallery. Mistakes that need two processes are made by `make mistakes`, and one of them here.
 
-ALONE = [m for m in [*MISTAKES, *twins()] if "devices" not in m.options]
+ALONE = [m for m in [*mistakes(), *twins()] if "devices" not in m.options]
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +97,9 @@ def look_at(mistake: Mistake, folder: Path, right_runs: dict[str, Run]) -> tuple
     options = {**SMALL, **mistake.options}
     few = mistake.step < 4 and not mistake.cause.startswith("schedule")
     steps = 4 if few else 12 if mistake.step < 12 else mistake.step + 10
-    key = json.dumps([mistake.side, options, mistake.right, steps])
+    key = repr([mistake.side, options, mistake.right, steps])
 
-    def run(name: str, *edits: dict) -> Run:
+    def run(name: str, *edits: Sequence[Edit]) -> Run:
         sources = changed(mistake.side, *edits)
         with made(mistake.side, sources, folder / name):
             program = training(mistake.side, folder / f"run-{name}", **options)
@@ -120,22 +121,22 @@ def test_a_mistake_is_named_at_its_step(mistake, right_runs, as_found, tmp_path)
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "mistake", [m for m in MISTAKES if m not in ALONE], ids=lambda m: f"{m.side}: {m.name}"
+    "mistake", [m for m in mistakes() if m not in ALONE], ids=lambda m: f"{m.side}: {m.name}"
 )
 def test_a_mistake_of_several_processes_is_named_at_its_step(mistake, tmp_path):
-    row = gallery_row(mistake, tmp_path, {})
+    row = exhibit(mistake, tmp_path, {})
     assert row["found"] == row["expected"] == {"cause": mistake.cause, "step": mistake.step}
 
 
 def test_the_other_order_of_the_programs_blames_the_other_one(right_runs, as_found, tmp_path):
-    mistake = next(m for m in MISTAKES if m.cause == "zero_grad-forgotten")
+    mistake = next(m for m in mistakes() if m.cause == "zero_grad-forgotten")
     wrong, right = look_at(mistake, tmp_path, right_runs)
     assert compare(wrong, right).finding.who == "A"
     assert compare(right, wrong).finding.who == "B"
 
 
 def test_a_mistake_on_the_raw_side_is_named_against_lightning_too(right_runs, as_found, tmp_path):
-    mistake = next(m for m in MISTAKES if m.cause == "zero_grad-forgotten")
+    mistake = next(m for m in mistakes() if m.cause == "zero_grad-forgotten")
     wrong, _ = look_at(mistake, tmp_path, right_runs)
     program = training("lightning", tmp_path / "lightning", **SMALL)
     found = compare(wrong, recorded(program, tmp_path / "lightning.jsonl", 12)).finding
@@ -146,10 +147,10 @@ def test_a_mistake_on_the_raw_side_is_named_against_lightning_too(right_runs, as
 
 
 def test_every_mistake_says_what_lightning_makes_of_it():
-    verdicts = {m.verdict for m in MISTAKES}
+    verdicts = {m.verdict for m in mistakes()}
     assert verdicts == {"impossible", "still possible", "another trap"}
-    assert len({m.name for m in MISTAKES}) == len(MISTAKES) >= 30
-    assert all(m.lightning for m in MISTAKES)
+    assert len({m.name for m in mistakes()}) == len(mistakes()) >= 30
+    assert all(m.lightning for m in mistakes())
 
 
 # Equal pairs

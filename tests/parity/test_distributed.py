@@ -19,9 +19,9 @@ from conftest import ROOT
 from support.ddp_worker import record
 from support.record import SIDES
 
-from shared.config import Config, RunError, UsageError
-from shared.data import evaluation_batch_size
-from shared.results import read_checkpoint
+from shared.checkpoints import read_checkpoint
+from shared.config import Config
+from shared.errors import UsageError
 
 BATCH = 50
 OPTIONS = dict(max_epochs=2, batch_size=BATCH, accelerator="cpu", log_every_n_steps=1)
@@ -172,23 +172,6 @@ def test_predictions_of_two_processes_are_complete_and_in_order(done):
     assert tables[0] == tables[1]
 
 
-@pytest.mark.parametrize("samples", [1, 2, 9, 10, 180, 181, 360, 5000])
-@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 30, 64])
-def test_all_processes_evaluate_in_as_many_batches(samples, world_size, batch_size):
-    if samples < world_size:
-        with pytest.raises(RunError, match="cannot share"):
-            evaluation_batch_size(samples, batch_size, world_size)
-        return
-    size = evaluation_batch_size(samples, batch_size, world_size)
-    shares = [len(range(rank, samples, world_size)) for rank in range(world_size)]
-    assert len({-(-share // size) for share in shares}) == 1
-    assert size >= batch_size
-    assert sum(shares) == samples
-    if world_size == 1:
-        assert size == batch_size
-
-
 def test_the_usual_sampler_counts_some_images_twice():
     """What ExactSampler is for: of 9 images, two of which are right, 2/9 would become 2/10."""
     from torch.utils.data import DistributedSampler
@@ -266,7 +249,7 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(done, tmp_path):
     path = Path(done[0]["plain-lightning"]["summary"]["run_dir"]) / "checkpoints" / "last.ckpt"
     from lightning.train import fit
 
-    with pytest.raises(UsageError, match=r"--devices: 1 processes in all; .* with 2"):
+    with pytest.raises(UsageError, match=r"--devices: 1 process in all; .* with 2"):
         fit(Config(**{**OPTIONS, "run_dir": str(tmp_path / "new"), "ckpt_path": str(path)}))
 
 
@@ -290,7 +273,7 @@ FLAGS = ["--max_epochs", 2, "--batch_size", BATCH, "--accelerator", "cpu"]
 @pytest.mark.parametrize("side", SIDES)
 def test_devices_starts_the_processes_by_itself(side, start, done, tmp_path):
     status, out, err = ended(
-        start(sys.executable, "-m", f"{side}.train", "--devices", 2, *FLAGS, cwd=tmp_path)
+        start(sys.executable, "-m", side, "train", "--devices", 2, *FLAGS, cwd=tmp_path)
     )
     assert status == 0, err
     # What C++ says when a process ends while a thread of its gives up its connection: seen once in
@@ -312,7 +295,7 @@ def test_two_machines_are_one_run(side, start, done, tmp_path):
     nodes = [
         start(
             *TORCHRUN, "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", "--rdzv_id=1",
-            f"--rdzv_endpoint=127.0.0.1:{port}", "--local_addr=127.0.0.1", "-m", f"{side}.train",
+            f"--rdzv_endpoint=127.0.0.1:{port}", "--local_addr=127.0.0.1", "-m", side, "train",
             "--devices", 1, "--num_nodes", 2, *FLAGS, cwd=tmp_path,
         )
         for _ in range(2)
@@ -384,7 +367,7 @@ def test_flags_that_disagree_with_torchrun_are_answered_by_one_process(
     for rank in ("0", "1"):
         for name, value in dict(torchrun, RANK=rank, LOCAL_RANK=rank).items():
             monkeypatch.setenv(name, value)
-        outcome = command(f"{side}.train", *flags)
+        outcome = command(side, "train", *flags)
         assert (outcome.status, outcome.out) == (2, "")
         if rank == "0":
             one_line(outcome.err, words)
@@ -394,7 +377,7 @@ def test_flags_that_disagree_with_torchrun_are_answered_by_one_process(
 
 @pytest.mark.parametrize("side", SIDES)
 def test_more_machines_need_torchrun(side, command, one_line):
-    outcome = command(f"{side}.train", "--num_nodes", 2, "--accelerator", "cpu")
+    outcome = command(side, "train", "--num_nodes", 2, "--accelerator", "cpu")
     assert outcome.status == 2
     one_line(outcome.err, "--num_nodes", "torchrun")
 
@@ -407,7 +390,7 @@ def test_more_devices_than_there_are_is_refused(side, command, one_line, monkeyp
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)
     monkeypatch.setattr(CUDAAccelerator, "auto_device_count", lambda: 1)
-    outcome = command(f"{side}.train", "--devices", 4, "--accelerator", "cuda")
+    outcome = command(side, "train", "--devices", 4, "--accelerator", "cuda")
     assert outcome.status == 2
     one_line(outcome.err, "--devices: got 4", "1 of kind cuda")
 

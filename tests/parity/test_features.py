@@ -23,7 +23,8 @@ from support.record import (
 )
 
 from raw_pytorch import devices
-from shared.config import Config, Interrupted, UsageError
+from shared.config import Config
+from shared.errors import Interrupted, UsageError
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
@@ -94,7 +95,7 @@ def test_fast_dev_run_writes_nothing_and_runs_one_batch_of_each_loop(side, tmp_p
 
 @pytest.mark.parametrize("side", SIDES)
 def test_fast_dev_run_says_that_nothing_was_written(side, command, tmp_path):
-    outcome = command(f"{side}.train", "--fast_dev_run", "--accelerator", "cpu")
+    outcome = command(side, "train", "--fast_dev_run", "--accelerator", "cpu")
     assert outcome.status == 0
     assert "nothing written" in outcome.out
     assert list(tmp_path.iterdir()) == []
@@ -127,7 +128,7 @@ def test_early_stopping_ends_the_run_and_keeps_the_best(side, tmp_path):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here 16-mixed has what it needs")
 def test_16_mixed_without_a_gpu_is_refused_in_one_line(side, command, one_line, tmp_path):
-    outcome = command(f"{side}.train", "--precision", "16-mixed")
+    outcome = command(side, "train", "--precision", "16-mixed")
     assert outcome.status == 2
     one_line(outcome.err, "--precision", "16-mixed", "bf16-mixed")
     assert list(tmp_path.iterdir()) == []
@@ -224,7 +225,7 @@ def test_the_scaler_survives_an_interruption(side, live_scaler, tmp_path):
 def test_a_finished_checkpoint_is_not_resumed_in_a_new_folder(side, tmp_path):
     record = run(side, tmp_path / "old")
     path = f"{record.summary['run_dir']}/checkpoints/last.ckpt"
-    with pytest.raises(UsageError, match="all its 1 epochs behind it"):
+    with pytest.raises(UsageError, match="has been trained to its end, for 1 epoch;"):
         run(side, tmp_path / "new", ckpt_path=path)
     assert not (tmp_path / "new").exists()
 

@@ -3,18 +3,16 @@ side, has to show as a difference."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from support.mistaken import made
 from support.record import (
     Record,
     assert_equal_runs,
@@ -22,127 +20,52 @@ from support.record import (
     first_difference,
     points,
     record_fit,
-    recording,
 )
 
-import raw_pytorch
-from shared.config import Config, Interrupted
+from shared.config import Config
+from shared.errors import Interrupted
+from shared.mistakes.catalogue import mistakes
+from shared.mistakes.edits import Edit, changed
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
-RAW = Path(raw_pytorch.__file__).parent
-
-# The mistake, and for each file of the raw side the text that is replaced and what takes its place.
-MISTAKES: dict[str, dict[str, list[tuple]]] = {
-    "zero_grad forgotten": {"train.py": [("optimizer.zero_grad()", "pass")]},
-    "schedule stepped once an epoch": {
-        "train.py": [
-            ("            scheduler.step()  # [schedule] once per optimizer step\n", ""),
-            ("        # [validate] after every epoch\n", "        scheduler.step()\n"),
-        ]
-    },
-    "schedule forgotten": {"train.py": [("scheduler.step()", "pass")]},
-    "sampler without set_epoch": {"train.py": [("train_loader.sampler.set_epoch(epoch)", "pass")]},
-    "shuffled from the global generator": {
-        "train.py": [
-            (
-                "train_loader.sampler.set_epoch(epoch)",
-                "train_loader.sampler.seed = int(torch.randint(1000, ()))",
-            )
-        ]
-    },
-    "dropout masks from the global generator": {
-        "train.py": [("seed_epoch(config.seed, epoch, device)", "pass")]
-    },
-    "eval() forgotten": {"evaluate.py": [("module.eval()", "pass")]},
-    "train() forgotten after validation": {
-        "evaluate.py": [("module.train()", "pass")],
-        "train.py": [("module.train()", "pass")],
-    },
-    "no_grad forgotten": {"evaluate.py": [("torch.no_grad()", "torch.enable_grad()")]},
-    "seeded after the model": {
-        "train.py": [
-            ("    seed_everything(config.seed)  # [seed] before the weights are drawn\n", ""),
-            ("    module.to(device)", "    seed_everything(config.seed)\n    module.to(device)"),
-        ]
-    },
-    "mean over unequal batches": {"module.py": [(", weight=len(labels)", "", 2)]},
-    "metrics not reset": {"evaluate.py": [("metric.reset()", "pass")]},
-    "softmax before the loss": {
-        "module.py": [("loss = F.cross_entropy(logits", "loss = F.cross_entropy(logits.softmax(1)")]
-    },
-    "loss summed over the batch": {
-        "module.py": [
-            (
-                "loss = F.cross_entropy(logits, labels",
-                'loss = F.cross_entropy(logits, labels, reduction="sum"',
-            )
-        ]
-    },
-    "gradients not divided in accumulation": {
-        "train.py": [("loss / config.accumulate_grad_batches", "loss")]
-    },
-    "zero_grad for every batch of a window": {
-        "train.py": [("if batch_idx % config.accumulate_grad_batches == 0:", "if True:")]
-    },
-    "last window left without a step": {
-        "train.py": [("is_full = is_last or ", "is_full = ")]
-    },
-    "clipping forgotten": {
-        "train.py": [("torch.nn.utils.clip_grad_norm_(module.parameters(), config", "(config")]
-    },
-    "clipping before the window is full": {
-        "train.py": [
-            (
-                "            bar.step(loss)  # [progress] reads the loss only when it is drawn\n",
-                "            torch.nn.utils.clip_grad_norm_(module.parameters(), 0.5)\n",
-            )
-        ]
-    },
-    "forward outside autocast": {
-        "train.py": [("with precision.autocast():", "if True:")]
-    },
-    "validation outside autocast": {"evaluate.py": [(", precision.autocast()", "")]},
-    "early stopping that never stops": {
-        "train.py": [(" and not early_stopping.should_stop", "")]
-    },
-    "early stopping one epoch late": {
-        "early_stopping.py": [("wait_count >= self.patience", "wait_count > self.patience")]
-    },
-}  # fmt: skip
+# Mistakes of the catalogue that a comparison of two whole runs cannot see, and why.
+ELSEWHERE = {
+    "last weights tested instead of the best": "only where the last epoch is not the best; below",
+    "saved without the optimizer's state": "only the next run would differ; see NOT_RESTORED",
+}
+CATALOGUE = {
+    mistake.name: mistake.wrong
+    for mistake in mistakes()
+    # The others need a second process, or a change of the right run too.
+    if mistake.side == "raw_pytorch" and not mistake.right and "devices" not in mistake.options
+}
+# Others that the proof has to notice.
+MORE = {
+    "shuffled from the global generator": [
+        Edit(
+            "train.py",
+            "train_loader.start_at(state.epoch, state.batch_idx)",
+            "train_loader.start_at(int(torch.randint(1000, ())), state.batch_idx)",
+        )
+    ],
+    "no train() at all": [
+        Edit("evaluate.py", "module.train()", "pass"),
+        Edit("train.py", "module.train()", "pass"),
+    ],
+    "clipping before the window is full": [
+        Edit("train.py", "bar.step(loss)", "clip_grad_norm_(module.parameters(), 1)")
+    ],
+    "early stopping that never stops": [Edit("train.py", "and not early_stopping.should_stop", "")],
+}
+MISTAKES = {**{k: v for k, v in CATALOGUE.items() if k not in ELSEWHERE}, **MORE}
 
 
-@contextlib.contextmanager
-def made(mistake: dict[str, list[tuple]]) -> Iterator[None]:
-    """Put changed copies of raw side files in the place of the real ones.
-
-    Raises:
-        AssertionError: the text to replace is not there (as often as it should be), so that a test
-            cannot go on passing after the code under it has moved on.
-    """
-    before = {name: sys.modules.get(f"raw_pytorch.{name[:-3]}") for name in mistake}
-    # The files that import a changed one have to be read anew, too.
-    readers = [name for name in ("evaluate.py", "train.py") if name not in mistake]
-    before.update({name: sys.modules.get(f"raw_pytorch.{name[:-3]}") for name in readers})
-    try:
-        for name in sorted([*mistake, *readers], key="train.py".__eq__):
-            source = (RAW / name).read_text()
-            for old, new, *times in mistake.get(name, []):
-                assert source.count(old) == (times[0] if times else 1), (name, old)
-                source = source.replace(old, new)
-            full_name = f"raw_pytorch.{name[:-3]}"
-            module = importlib.util.module_from_spec(importlib.util.find_spec(full_name))
-            sys.modules[full_name] = module
-            setattr(raw_pytorch, name[:-3], module)
-            # The source of this repository, with a mistake made in it.
-            exec(compile(source, str(RAW / name), "exec"), module.__dict__)  # noqa: S102
-        yield
-    finally:
-        for name, module in before.items():
-            sys.modules.pop(f"raw_pytorch.{name[:-3]}", None)
-            if module is not None:
-                sys.modules[f"raw_pytorch.{name[:-3]}"] = module
-                setattr(raw_pytorch, name[:-3], module)
+@pytest.fixture(autouse=True)
+def parameters_keep_their_place() -> Iterator[None]:
+    """One mistake has modules move to other parameters, as on a TPU."""
+    yield
+    torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
 # Every feature at once, so that each mistake has something to spoil: 13 batches an epoch in windows
@@ -168,42 +91,36 @@ def compare(raw: Record, lightning: Record) -> None:
     assert first_difference(raw.eval_losses, lightning.eval_losses[2:]) is None
 
 
-def record_raw(run_dir: Path, **options: Any) -> Record:
-    with recording() as record:
-        record.summary = importlib.import_module("raw_pytorch.train").fit(
-            config(run_dir, **options)
-        )
-    return record
+def record_raw(run_dir: Path, *edits: Edit, **options: Any) -> Record:
+    """What the raw side does with these changes."""
+    with made("raw_pytorch", changed("raw_pytorch", edits), run_dir.with_name("changed")):
+        return record_fit("raw_pytorch", config(run_dir, **options))
 
 
 def test_without_a_mistake_there_is_no_difference(lightning, tmp_path):
     assert lightning.summary["epochs"] < EVERYTHING["max_epochs"], (
         "early stopping has nothing to do"
     )
-    with made({"evaluate.py": [], "module.py": [], "train.py": []}):
-        compare(record_raw(tmp_path), lightning)
+    compare(record_raw(tmp_path / "run"), lightning)
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_noticed(name, lightning, tmp_path):
-    with made(MISTAKES[name]):
-        raw = record_raw(tmp_path)
+    raw = record_raw(tmp_path / "run", *MISTAKES[name])
     with pytest.raises(AssertionError):
         compare(raw, lightning)
 
 
 def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
-    mistake = {"train.py": [("results.read_checkpoint(best)", "results.read_checkpoint(last)")]}
-    for seed in range(10):
-        options = dict(max_epochs=4, seed=seed, lr=0.01, dropout=0, precision="32-true")
-        options.update(accumulate_grad_batches=1, early_stopping_patience=None)
-        options.update(gradient_clip_val=None)
-        right = record_raw(tmp_path / f"right{seed}", **options)
-        # In most runs some epoch before the last is the best; only there the mistake can be seen.
-        if right.summary["best_epoch"] < 3:
-            break
-    with made(mistake):
-        wrong = record_raw(tmp_path / "wrong", **options)
+    # Whatever is computed, no epoch after the first is the best one.
+    best = 'is_best = state.is_best(validated["val/loss"]'
+    rising = Edit("train.py", f"{best})", f"{best} + 1000 * state.epoch)")
+    (mistake,) = CATALOGUE["last weights tested instead of the best"]
+    options = dict(max_epochs=2, early_stopping_patience=None)
+    right = record_raw(tmp_path / "right", rising, **options)
+    assert right.summary["best_epoch"] == 0
+    assert right.summary["weights_sha256"] != right.summary["best_weights_sha256"]
+    wrong = record_raw(tmp_path / "wrong", rising, mistake, **options)
     assert first_difference(right.weights, wrong.weights) is None
     with pytest.raises(AssertionError):
         assert_equal_runs(wrong, right)
@@ -211,13 +128,14 @@ def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
 
 LOGGED = dict(max_epochs=2, log_every_n_steps=2, early_stopping_patience=None)
 NOT_LOGGED = {
-    "learning rate": 'logger.log_step({"lr": scheduler.get_last_lr()[0]}, global_step)',
-    "loss of a step": 'logger.log_step({"train/loss": loss, "epoch": epoch}, global_step)',
-    "validation": 'logger.log({**validated, "epoch": epoch}, global_step - 1)',
-    "accuracy of an epoch": """logger.log(
-            {"train/accuracy": train_accuracy, "epoch": epoch}, global_step - 1
-        )""",
-    "test": 'logger.log({**tested, "epoch": epoch}, global_step)',
+    "learning rate": 'logger.log_step({"lr": scheduler.get_last_lr()[0]}, state.global_step)',
+    "loss of a step": "logger.log_step(scalars, state.global_step)",
+    "validation": 'logger.log({**validated, "epoch": state.epoch}, state.global_step - 1)',
+    "accuracy of an epoch": (
+        'logger.log({"train/accuracy": train_accuracy, "epoch": state.epoch}, '
+        "state.global_step - 1)"
+    ),
+    "test": 'logger.log({**tested, "epoch": state.epoch}, state.global_step)',
     "averages that begin anew": "module.train_accuracy.reset()",
 }
 
@@ -236,29 +154,38 @@ def test_without_a_mistake_the_same_points_are_logged(logged, tmp_path):
 
 @pytest.mark.parametrize("name", NOT_LOGGED)
 def test_a_line_of_logging_that_is_left_out_is_noticed(name, logged, tmp_path):
-    line = NOT_LOGGED[name].replace("\n            ", "").replace("\n        ", "")
-    with made({"train.py": [(line, "pass")]}):
-        record_raw(tmp_path / "run", **LOGGED)
+    record_raw(tmp_path / "run", Edit("train.py", NOT_LOGGED[name], "pass"), **LOGGED)
     assert points(tmp_path / "run") != logged
 
 
 def test_a_point_logged_one_step_too_late_is_noticed(logged, tmp_path):
-    line = 'logger.log({**validated, "epoch": epoch}, global_step'
-    with made({"train.py": [(line + " - 1)", line + ")")]}):
-        record_raw(tmp_path / "run", **LOGGED)
+    late = NOT_LOGGED["validation"].replace("global_step - 1", "global_step")
+    record_raw(tmp_path / "run", Edit("train.py", NOT_LOGGED["validation"], late), **LOGGED)
     assert points(tmp_path / "run") != logged
 
 
+PLACE = 'self.epoch, self.batch_idx = saved[DATA_STATE]["epoch"], '
+# What is left out of restoring, and what is done in its place.
 NOT_RESTORED = {
-    "weights": 'parts["module"].load_state_dict(saved["state_dict"])',
-    "moments of the optimizer": 'parts["optimizer"].load_state_dict(saved["optimizer_states"][0])',
-    "place in the schedule": 'parts["scheduler"].load_state_dict(saved["lr_schedulers"][0])',
-    "counter of early stopping": (
-        'parts["early_stopping"].load_state_dict(saved["callbacks"][STOPPING_KEY])'
+    "weights": ('self.module.load_state_dict(saved["state_dict"])', "pass"),
+    "moments of the optimizer": (
+        'self.optimizer.load_state_dict(saved["optimizer_states"][0])',
+        "pass",
     ),
-    "place in the epoch": 'parts["data"].train_loader.load_state_dict(saved[DATA_STATE])',
-    "average so far": 'restore_metric(parts["module"].train_accuracy, saved["train_accuracy"])',
-    "generators": 'restore_generators(saved["generators"], device)',
+    "place in the schedule": (
+        'self.scheduler.load_state_dict(saved["lr_schedulers"][0])',
+        "pass",
+    ),
+    "counter of early stopping": (
+        "lightning_format.restore_early_stopping(self.early_stopping, saved)",
+        "pass",
+    ),
+    "place in the epoch": (f'{PLACE}saved[DATA_STATE]["batch_idx"]', f"{PLACE}0"),
+    "average so far": (
+        'lightning_format.restore_accuracy(self.module.train_accuracy, saved["train_accuracy"])',
+        "pass",
+    ),
+    "generators": ('restore_generators(saved["generators"], self.data.device)', "pass"),
 }
 # Stops early, after the epoch in which it is interrupted.
 INTERRUPTED = dict(
@@ -283,13 +210,14 @@ def interrupted(tmp_path_factory) -> tuple[Record, Path]:
     return whole, (folder / "run").rename(folder / "stopped")
 
 
-def resumed(interrupted: tuple[Record, Path]) -> None:
+def resume(interrupted: tuple[Record, Path], *edits: Edit) -> None:
+    """Go on with these changes, and compare with the whole run."""
     whole, stopped = interrupted
     # Where it was stopped: elsewhere, best.ckpt would be another run's.
     run_dir = stopped.with_name("run")
     shutil.rmtree(run_dir, ignore_errors=True)
     shutil.copytree(stopped, run_dir)
-    after = record_raw(run_dir, ckpt_path="last", **INTERRUPTED)
+    after = record_raw(run_dir, *edits, ckpt_path="last", **INTERRUPTED)
     done = len(whole.weights) - len(after.weights)
     assert done > 0
     assert first_difference(after.train_losses, whole.train_losses[done:]) is None
@@ -300,15 +228,11 @@ def resumed(interrupted: tuple[Record, Path]) -> None:
 
 
 def test_with_all_that_is_restored_a_run_goes_on_exactly(interrupted):
-    with made({"checkpoint.py": []}):
-        resumed(interrupted)
+    resume(interrupted)
 
 
 @pytest.mark.parametrize("name", NOT_RESTORED)
 def test_a_part_that_is_not_restored_is_noticed(name, interrupted):
-    with (
-        made({"checkpoint.py": [(NOT_RESTORED[name], "pass")]}),
-        # A schedule that is stepped too often says so itself.
-        pytest.raises((AssertionError, ValueError)),
-    ):
-        resumed(interrupted)
+    # A schedule that is stepped too often says so itself.
+    with pytest.raises((AssertionError, ValueError)):
+        resume(interrupted, Edit("training_state.py", *NOT_RESTORED[name]))

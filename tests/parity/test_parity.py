@@ -8,8 +8,8 @@ import pytest
 import torch
 from support.record import SIDES, Record, assert_equal_runs, record_fit
 
+from shared.checkpoints import check_checkpoint, find_checkpoint
 from shared.config import Config
-from shared.results import check_checkpoint, find_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 

@@ -6,6 +6,7 @@ import importlib
 import os
 import random
 import signal
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from support.record import SIDES, at_batch, first_difference, points, record_fit, recording
 
-from shared.config import Config, Interrupted, UsageError
-from shared.results import read_checkpoint
+from shared.checkpoints import read_checkpoint
+from shared.config import Config
+from shared.errors import Interrupted, UsageError
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
@@ -148,15 +150,17 @@ def test_a_checkpoint_file_resumes_in_a_new_folder_and_keeps_the_old_one(
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_the_last_line_says_how_to_go_on_and_the_command_does(side, undisturbed, tmp_path, command):
+def test_the_last_line_says_how_to_resume_and_the_command_does(
+    side, undisturbed, tmp_path, command
+):
     run_dir = tmp_path / "a run"
     with at_batch(7, send(signal.SIGTERM)), pytest.raises(Interrupted) as stopped:
         importlib.import_module(f"{side}.train").fit(config(run_dir, "plain"))
     import shlex
 
-    words = shlex.split(str(stopped.value).split("to go on: ")[1])
-    assert words[:3] == ["python", "-m", f"{side}.train"]
-    outcome = command(f"{side}.train", *words[3:])
+    words = shlex.split(str(stopped.value).split("to resume: ")[1])
+    assert words[:3] == [sys.executable, "-m", side]
+    outcome = command(side, *words[3:])
     assert outcome.status == 0, outcome.err
     assert undisturbed["plain"].summary["weights_sha256"] in outcome.out
 
@@ -168,7 +172,8 @@ def test_a_signal_ends_the_command_with_status_130_and_one_line(
 ):
     with at_batch(5, send(number)):
         outcome = command(
-            f"{side}.train",
+            side,
+            "train",
             "--run_dir",
             tmp_path / "run",
             "--max_epochs",
@@ -189,7 +194,7 @@ def test_a_signal_while_a_program_starts_ends_it_with_one_line(
     side, program, number, command, one_line, monkeypatch
 ):
     monkeypatch.setattr("jsonargparse.ArgumentParser.parse_args", lambda *_: send(number)())
-    outcome = command(f"{side}.{program}")
+    outcome = command(side, program)
     assert outcome.status == 130
     one_line(outcome.err, f"interrupted by {number.name}")
 
@@ -199,8 +204,8 @@ def test_a_signal_while_a_program_starts_ends_it_with_one_line(
 def test_a_signal_before_there_is_a_run_folder_ends_the_run_with_one_line(
     side, number, command, one_line, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("shared.results.create_run_dir", lambda *_: send(number)())
-    outcome = command(f"{side}.train", "--accelerator", "cpu")
+    monkeypatch.setattr("shared.run_folder.create_run_dir", lambda *_: send(number)())
+    outcome = command(side, "train", "--accelerator", "cpu")
     assert outcome.status == 130
     one_line(outcome.err, f"interrupted by {number.name}")
     assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,8 @@ import importlib
 import pytest
 from support.record import SIDES
 
+from shared.checkpoints import read_checkpoint
 from shared.config import Config
-from shared.results import read_checkpoint
 
 pytest.importorskip("torch_xla", reason="make test-xla tests the path of a TPU")
 
@@ -55,6 +55,6 @@ def test_both_sides_compute_the_same_run_on_xla(options, fit, tmp_path):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_mixed_precision_on_xla_is_refused_in_one_line(side, precision, command, one_line):
-    outcome = command(f"{side}.train", "--accelerator", "tpu", "--precision", precision)
+    outcome = command(side, "train", "--accelerator", "tpu", "--precision", precision)
     assert outcome.status == 2
     one_line(outcome.err, "--precision", "32-true")

@@ -16,8 +16,9 @@ import torch
 from conftest import Outcome, Run
 from PIL import Image
 
-from shared.config import RunError
-from shared.results import read_checkpoint
+from shared.checkpoint_format import BEST_KEY, STOPPING_KEY
+from shared.checkpoints import read_checkpoint
+from shared.errors import RunError
 
 PROGRAMS = ("train", "test", "predict")
 
@@ -39,7 +40,7 @@ def refused(
         before = sorted(Path().rglob("*"))
         for program in programs:
             options = ("--max_epochs", "1") if program == "train" else ()
-            done = command(f"{side}.{program}", "--ckpt_path", "bad.ckpt", *options)
+            done = command(side, program, "--ckpt_path", "bad.ckpt", *options)
             assert (done.status, done.out) == (status, "")
             one_line(done.err, "bad.ckpt", *parts)
             fault.sees(done.err)
@@ -300,6 +301,11 @@ def no_moments(checkpoint: dict) -> None:
     checkpoint["optimizer_states"][0]["state"] = {}
 
 
+def renamed(checkpoint: dict) -> None:
+    callbacks = checkpoint["callbacks"]
+    callbacks[BEST_KEY.replace("every_n_epochs", "every_n_passes")] = callbacks.pop(BEST_KEY)
+
+
 TO_RESUME: dict[str, tuple[Callable[[dict], object], str]] = {
     "SGD": (other_optimizer(lambda p: torch.optim.SGD(p, lr=1e-2)), "not the AdamW"),
     "an AdamW of others": (other_optimizer(lambda p: torch.optim.AdamW(p, lr=1e-2)), "missing"),
@@ -311,6 +317,16 @@ TO_RESUME: dict[str, tuple[Callable[[dict], object], str]] = {
     "another schedule": (lambda c: c["lr_schedulers"][0].pop("total_steps"), "not the OneCycleLR"),
     "no loops": (lambda c: c.pop("loops"), "no loops to resume from"),
     "no generators": (lambda c: c.pop("generators"), "no generators to resume from"),
+    "no counts": (lambda c: c.pop("train_accuracy"), "no train_accuracy to resume from"),
+    "another name of a callback": (renamed, "no state of ModelCheckpoint to resume from"),
+    "a callback without a score": (
+        lambda c: c["callbacks"][BEST_KEY].pop("best_model_score"),
+        "its state of ModelCheckpoint has no best_model_score to resume from",
+    ),
+    "early stopping without a count": (
+        lambda c: c["callbacks"].update({STOPPING_KEY: {"patience": None}}),
+        "its state of EarlyStopping has no wait_count to resume from",
+    ),
 }
 
 

@@ -17,7 +17,7 @@ import pytest
 from conftest import Outcome
 from support.record import at_batch
 
-from shared.results import read_checkpoint
+from shared.checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
@@ -87,9 +87,9 @@ def good_to_go_on(side: str, command: Callable[..., Outcome]) -> Callable[[Path,
         for path in (run / "checkpoints").iterdir():
             assert read_checkpoint(path)
         assert read_checkpoint(run / "checkpoints" / "last.ckpt")["ImageData"]["epoch"] == epochs
-        resumed = command(f"{side}.train", "--run_dir", run, "--ckpt_path", "last", *RECIPE)
+        resumed = command(side, "train", "--run_dir", run, "--ckpt_path", "last", *RECIPE)
         assert resumed.status == 0, resumed.err
-        whole = command(f"{side}.train", "--run_dir", "undisturbed", *RECIPE)
+        whole = command(side, "train", "--run_dir", "undisturbed", *RECIPE)
         weights = [
             [line for line in done.out.splitlines() if line.startswith("weights ")]
             for done in (resumed, whole)
@@ -112,7 +112,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_spares_its_checkpoints(
 ) -> None:
     run = small_disk / "run"
     with at_batch(batch, lambda: fill(small_disk)):
-        done = command(f"{side}.train", "--run_dir", run, *RECIPE)
+        done = command(side, "train", "--run_dir", run, *RECIPE)
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "No space left on device; free some space or give another --run_dir")
     fault.sees(done.err)
@@ -126,7 +126,7 @@ def test_a_disk_that_was_full_before_ends_the_run_at_once(
     side: str, small_disk: Path, command: Callable[..., Outcome], one_line: Callable[..., None]
 ) -> None:
     fill(small_disk)
-    done = command(f"{side}.train", "--run_dir", small_disk / "run", *RECIPE)
+    done = command(side, "train", "--run_dir", small_disk / "run", *RECIPE)
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "No space left on device; free some space")
 
@@ -140,7 +140,7 @@ def test_a_read_only_disk_is_named(
     fault: Any,
 ) -> None:
     system("mount", "-o", "remount,ro", small_disk)
-    done = command(f"{side}.train", "--run_dir", small_disk / "run", *RECIPE)
+    done = command(side, "train", "--run_dir", small_disk / "run", *RECIPE)
     assert (done.status, done.out) == (1, "")
     one_line(done.err, small_disk / "run", "Read-only file system; choose a folder you may write")
     fault.sees(done.err)
@@ -157,7 +157,7 @@ def test_a_folder_without_permission_is_named(
 ) -> None:
     os.chmod(public, 0o555)  # noqa: S103
     with unprivileged():
-        done = command(f"{side}.train", *options, *RECIPE)
+        done = command(side, "train", *options, *RECIPE)
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "Permission denied; choose a folder you may write to with --run_dir")
     assert list(public.iterdir()) == []
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_may_not_be_read_is_named(
     Path("secret.ckpt").write_bytes(b"")
     os.chmod("secret.ckpt", 0o000)
     with unprivileged():
-        done = command(f"{side}.{program}", "--ckpt_path", "secret.ckpt")
+        done = command(side, program, "--ckpt_path", "secret.ckpt")
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "secret.ckpt: Permission denied")
 
@@ -194,7 +194,7 @@ def test_a_folder_that_is_locked_during_a_run_keeps_its_checkpoints(
     system("chattr", "-i", "try")
     try:
         with at_batch(2 * BATCHES, lambda: system("chattr", "+i", folder)):
-            done = command(f"{side}.train", "--run_dir", "run", *RECIPE)
+            done = command(side, "train", "--run_dir", "run", *RECIPE)
     finally:
         subprocess.run(["chattr", "-i", str(folder)], check=False)
     assert (done.status, done.out) == (1, "")
@@ -213,7 +213,7 @@ def test_a_run_whose_folder_is_deleted_says_so_and_makes_no_other(
 ) -> None:
     folder = Path("run") / part
     with at_batch(2 * BATCHES, lambda: shutil.rmtree(folder)):
-        done = command(f"{side}.train", "--run_dir", "run", *RECIPE)
+        done = command(side, "train", "--run_dir", "run", *RECIPE)
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "run", "No such file or directory")
     fault.sees(done.err)
@@ -234,7 +234,7 @@ def test_a_path_that_is_too_long_is_answered_in_one_line(
     one_line: Callable[..., None],
     fault: Any,
 ) -> None:
-    done = command(f"{side}.train", "--dataset", "mnist", f"--{flag}", LONG[long], *RECIPE)
+    done = command(side, "train", "--dataset", "mnist", f"--{flag}", LONG[long], *RECIPE)
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "File name too long; choose a shorter path")
     fault.sees(done.err)
@@ -250,12 +250,12 @@ def test_a_run_folder_of_any_name_is_trained_into_tested_and_resumed(
 ) -> None:
     recipe = ("--max_epochs", 1, "--accelerator", "cpu")
     run = Path("in") / name
-    done = command(f"{side}.train", f"--run_dir={run}", *recipe)
+    done = command(side, "train", f"--run_dir={run}", *recipe)
     assert (done.status, done.err) == (0, "")
     assert {"config.yaml", "summary.json", "checkpoints"} <= {path.name for path in run.iterdir()}
     assert list(run.glob("events.out.*"))
     for options in ((f"--run_dir={run}",), (f"--ckpt_path={run}/checkpoints/best.ckpt",)):
-        assert command(f"{side}.test", *options).status == 0
-    assert command(f"{side}.predict", f"--run_dir={run}").status == 0
-    again = command(f"{side}.train", f"--config={run}/config.yaml", "--ckpt_path", "last")
+        assert command(side, "test", *options).status == 0
+    assert command(side, "predict", f"--run_dir={run}").status == 0
+    again = command(side, "train", f"--config={run}/config.yaml", "--ckpt_path", "last")
     assert (again.status, again.out.splitlines()[5:7]) == (0, done.out.splitlines()[5:7])

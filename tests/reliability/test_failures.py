@@ -16,9 +16,11 @@ from conftest import wait_for
 from support.killed import Moment, ended, fork_server, start
 from support.record import at_batch, spoiled_loss
 
-from shared.config import Config, UsageError
+from shared.checkpoints import read_checkpoint
+from shared.config import Config
 from shared.data import ImageDataset
-from shared.results import create_run_dir, read_checkpoint
+from shared.errors import UsageError
+from shared.run_folder import create_run_dir
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
@@ -43,7 +45,7 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
     flags = ["--run_dir", "run", *SHORT, "--accumulate_grad_batches", accumulate]
     flags += ["--checkpoint_every_n_steps", 6 // accumulate]
     with spoiled_loss(7, value):
-        outcome = command(f"{side}.train", *flags)
+        outcome = command(side, "train", *flags)
     assert outcome.status == 1
     one_line(outcome.err, f"became {value:g} at step {step} (epoch 0, batch 7, learning rate 0.0")
     fault.sees(outcome.err)
@@ -51,7 +53,7 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
     assert last["global_step"] == saved
     assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
     assert not Path("run/summary.json").exists()
-    assert command(f"{side}.train", "--ckpt_path", "last", *flags).status == 0
+    assert command(side, "train", "--ckpt_path", "last", *flags).status == 0
 
 
 MEMORY = {
@@ -70,13 +72,13 @@ MEMORY = {
 @pytest.mark.parametrize("kind", MEMORY)
 def test_no_memory_left_says_what_to_lower(side, kind, command, one_line, fault):
     with at_batch(5, raising(MEMORY[kind])):
-        outcome = command(f"{side}.train", "--run_dir", "run", *SHORT)
+        outcome = command(side, "train", "--run_dir", "run", *SHORT)
     assert outcome.status == 1
     one_line(outcome.err, "out of memory", "--batch_size")
     if "GPU" in kind:
         fault.sees(outcome.err)
     # What was saved before is there, and can be gone on from.
-    assert command(f"{side}.train", "--run_dir", "run", "--ckpt_path", "last", *SHORT).status == 0
+    assert command(side, "train", "--run_dir", "run", "--ckpt_path", "last", *SHORT).status == 0
 
 
 @pytest.mark.fault("no memory left")
@@ -87,7 +89,7 @@ def test_a_batch_that_does_not_fit_is_said_to_be_too_large(side, command, one_li
         torch.empty(2**50, dtype=torch.uint8)
 
     monkeypatch.setattr(ImageDataset, "__getitems__", huge)
-    outcome = command(f"{side}.train", "--run_dir", "run", *SHORT)
+    outcome = command(side, "train", "--run_dir", "run", *SHORT)
     assert outcome.status == 1
     one_line(outcome.err, "out of memory", "--batch_size")
 

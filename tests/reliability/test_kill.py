@@ -15,8 +15,8 @@ import yaml
 from support.killed import PLACES, Ended, Moment, ended, start
 from support.record import SIDES, points
 
+from shared.checkpoints import read_checkpoint
 from shared.config import Config
-from shared.results import read_checkpoint
 
 SEED = int(os.environ.get("CHAOS_SEED", 0))
 SAME = "weights_sha256 best_weights_sha256 best_epoch global_step test_loss val_loss".split()
@@ -136,7 +136,7 @@ def interrupted(side, place, far, number, undisturbed, run_dir, fault) -> None:
     assert "Traceback" not in first.text
     lines = [line for line in first.text.splitlines() if line.startswith("error: ")]
     assert len(lines) == (first.status == 130)
-    if "to go on" in first.text:
+    if "; to resume" in first.text:
         fault.sees(lines[0])
 
 

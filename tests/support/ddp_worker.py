@@ -27,7 +27,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import shared.data
 import shared.model
-from shared.config import Config, Interrupted, RunError, run
+from shared.config import Config
+from shared.errors import Interrupted, RunError, run
 from support.record import at_batch, recording, spoiled_loss
 
 # Whole batches in one process and in two, so that the same samples make the same global batch.

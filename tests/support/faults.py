@@ -14,6 +14,7 @@ have many tests; its name is written out in each, for a test finds the names in 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from shared.results import write_atomically
+from shared.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +35,8 @@ class Fault:
 
     def sees(self, line: str) -> None:
         """What the user sees: the one line of the program, or words. The first one counts."""
-        line = " ".join(line.replace(f"{self._folder}/", "").split())
+        line = line.replace(f"{self._folder}/", "").replace(sys.executable, "python")
+        line = " ".join(line.split())
         self._entry.setdefault("sees", line)
 
     def tried(self, count: int) -> None:

@@ -161,11 +161,11 @@ def work(side: str, run_dir: str, moment: Moment | None, log: str, arguments: li
         setattr(SummaryWriter, name, lambda *_, **__: None)
     sys.addaudithook(clock.hears)
     sys.argv = [
-        f"{side}.train", "--run_dir", run_dir, "--max_epochs", str(EPOCHS),
+        side, "train", "--run_dir", run_dir, "--max_epochs", str(EPOCHS),
         "--batch_size", str(BATCH), "--dropout", "0.3", "--accelerator", "cpu",
         "--log_every_n_steps", "1", "--checkpoint_every_n_steps", "2", *arguments,
     ]  # fmt: skip
-    importlib.import_module(f"{side}.train").main()
+    importlib.import_module(f"{side}.__main__").main()
     passed = {
         "counts": clock.counts,
         "elsewhere": sorted(clock.elsewhere),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from shared.bench import bench
+from shared.bench import measuring
 from shared.bench.plan import Task, plan
+from shared.bench.results import BenchResult
 from shared.bench.timing import Times
 
 # Microseconds of a step of 64 images, made up.
@@ -21,10 +21,10 @@ def made_up(task: Task, repeat: int) -> Times:
     return Times(steps, steps[-1] + 0.5, memory=700_000_000)
 
 
-def made_up_bench() -> dict[str, Any]:
+def made_up_bench() -> BenchResult:
     """What a whole bench leaves, with MNIST there."""
     runs = plan(Path("mnist"), Path("noise"), quick=False)
-    rows = [{**bench.reduce(task, made_up(task, n)), "repeat": n} for task, n in runs]
+    rows = [measuring.reduce(task, n, made_up(task, n)) for task, n in runs]
     machine = {
         "cpu": "A Processor", "cores": 2, "os": "An OS",
         "versions": {"python": "3.12.0", "torch": "2.9.0"},

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from shared.checkpoints import read_checkpoint
 from shared.config import Config
 from shared.data import ResumableLoader
-from shared.results import fingerprint, read_checkpoint
+from shared.summary import fingerprint
 
 SIDES = ("raw_pytorch", "lightning")
 

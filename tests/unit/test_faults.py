@@ -16,7 +16,7 @@ from conftest import ROOT
 from support.record import SIDES
 
 from shared.docs import faults, readme
-from shared.results import RUNS
+from shared.files import RUNS
 
 TESTS = """
 import pytest
@@ -115,7 +115,7 @@ def keep(name: str, *results: tuple[str, str | None, int, int]) -> None:
 
 def test_the_tables_add_up_what_was_tried_on_each_side_and_by_neither():
     keep("faults", ("room", SIDES[0], 2, 0), ("room", SIDES[1], 3, 1), ("a|path", None, 4, 0))
-    assert faults.table().splitlines()[2:] == [
+    assert faults.faults_table().splitlines()[2:] == [
         "| disk | a/path; room | `error: no a/path` | 2, 3, 4 shared | 1 |"
     ]
     assert faults.page().splitlines()[-2:] == [

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
-from shared.config import RunError
 from shared.data import DATASETS, load
+from shared.errors import RunError
 from shared.pictures import open_picture, prepare
 
 
@@ -271,7 +271,7 @@ def test_a_picture_that_cannot_be_used_is_answered_in_one_line(
     make, problem = BAD[bad]
     make(Path("my picture.png"))
     done = command(
-        f"{side}.predict", "--run_dir", one_epoch[side].folder, "--images", "my picture.png"
+        side, "predict", "--run_dir", one_epoch[side].folder, "--images", "my picture.png"
     )
     assert (done.status, done.out) == (1, "")
     one_line(done.err, "--images: ", "my picture.png", problem)
@@ -291,7 +291,7 @@ def test_good_pictures_are_answered_although_others_are_bad(
         make(Path(f"bad{number}"))
     bad = [f"bad{number}" for number in range(len(BAD))]
     files = ["good 1.png", *bad, "good 2.png"]
-    done = command(f"{side}.predict", "--run_dir", one_epoch[side].folder, "--images", *files)
+    done = command(side, "predict", "--run_dir", one_epoch[side].folder, "--images", *files)
     assert done.status == 1
     assert [line[11:] for line in done.out.splitlines()] == ["good 1.png", "good 2.png"]
     assert done.err.count("\n") == 1
@@ -307,7 +307,7 @@ def test_one_line_for_each_picture_in_the_order_they_were_given(
     for file in files:
         on_paper(seven).save(file)
     done = command(
-        f"{side}.predict", "--run_dir", one_epoch[side].folder, "--batch_size", 2,
+        side, "predict", "--run_dir", one_epoch[side].folder, "--batch_size", 2,
         "--images", *files, files[0],
     )  # fmt: skip
     assert (done.status, done.err) == (0, "")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import os
 import re
+import signal
 
 import pytest
-from support.record import SIDES
+from support.record import SIDES, at_batch
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
@@ -47,10 +50,26 @@ def test_the_bar_ends_with_the_same_loss_and_accuracy_on_both_sides(shown):
 def test_a_run_prints_its_closing_lines_and_nothing_else(side, command, tmp_path):
     """Nor a warning: test_distributed.py starts both sides as a user does, with that in view."""
     options = ("--max_epochs", 1, "--accelerator", "cpu", "--run_dir", tmp_path / "run")
-    outcome = command(f"{side}.train", *options)
+    outcome = command(side, "train", *options)
     assert (outcome.status, outcome.err) == (0, "")
     names = [line[:14].strip() for line in outcome.out.splitlines()]
     assert names == [
         "dataset", "model", "trained", "validation", "test", "weights", "best weights",
         "run folder",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_line_about_an_interrupt_stands_below_the_bar(side, tmp_path, monkeypatch):
+    terminal = Terminal()
+    options = ["--max_epochs", "2", "--batch_size", "25", "--accelerator", "cpu", "--run_dir"]
+    monkeypatch.setattr("sys.argv", [side, "train", *options, str(tmp_path / "run")])
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("sys.stderr", terminal)
+    main = importlib.import_module(f"{side}.__main__").main
+    with at_batch(20, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(SystemExit):
+        main()
+    *_, bar, line, end = terminal.getvalue().split("\n")
+    assert re.search(r"Epoch 1.*/13 ", bar)
+    assert line.startswith("error: interrupted by SIGTERM; to resume: ")
+    assert end == ""

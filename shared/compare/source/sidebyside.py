@@ -11,15 +11,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from shared.compare.source.align import common
-from shared.compare.source.lines import (
-    LIGHTNING,
-    RAW,
-    TAG,
-    code_lines,
-    concerns,
-    files,
-    replacement,
-)
+from shared.compare.source.concerns import TAG, concerns
+from shared.compare.source.lines import LIGHTNING, RAW, code_lines, files
 
 
 @dataclass(frozen=True)
@@ -43,8 +36,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class FilePair:
-    """A file of both sides; or one that only the raw side has, beside the lines of the Lightning
-    side under the same concerns, and `instead`, the expression that replaces it."""
+    """A file of both sides; or one that only one side has, with `instead`, what the other has in
+    its place. One of the raw side stands beside the other's lines under the same concerns."""
 
     name: str
     pairs: tuple[Pair, ...]
@@ -52,23 +45,32 @@ class FilePair:
 
 
 def mirrored() -> list[FilePair]:
-    return [_mirrored(name) for name, _, other, _ in files() if other is not None]
+    return [_mirrored(file.name) for file in files() if file.raw and file.lightning]
 
 
 def only_raw() -> list[FilePair]:
     found = []
-    for name, _, other, _ in files():
-        if other is None:
-            tags = TAG.findall((RAW / name).read_text().split('"""')[1])
+    for file in files():
+        if file.lightning is None:
+            tags = TAG.findall((RAW / file.name).read_text().split('"""')[1])
             theirs = [
                 line
-                for file in sorted(LIGHTNING.glob("*.py"))
-                for line in code(file)
+                for path in sorted(LIGHTNING.glob("*.py"))
+                for line in code(path)
                 if set(tags) & set(line.concerns)
             ]
-            pair = Pair(tuple(code(RAW / name)), tuple(theirs))
-            found.append(FilePair(name, (pair,), replacement(RAW / name)))
+            pair = Pair(code(RAW / file.name), tuple(theirs))
+            found.append(FilePair(file.name, (pair,), file.instead))
     return found
+
+
+def only_lightning() -> list[FilePair]:
+    """The files that only the Lightning side has."""
+    return [
+        FilePair(file.name, (Pair((), code(LIGHTNING / file.name)),), file.instead)
+        for file in files()
+        if file.raw is None
+    ]
 
 
 @cache

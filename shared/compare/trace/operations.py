@@ -3,7 +3,12 @@ counts differ stands in `words.yaml`."""
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
+
+# The packages whose lines are looked for beside those of the side that is traced.
+PACKAGES = ("pytorch_lightning", "lightning_fabric")
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,14 @@ class Operation:
     change: str = ""
 
 
+def package_folder(name: str) -> Path:
+    """Where an installed package lies, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{name} is not installed")
+    return Path(spec.origin).parent
+
+
 def _op(name: str, tag: str, targets: str = "", **more: str) -> Operation:
     return Operation(name, tag, tuple(targets.split()), **more)
 
@@ -37,6 +50,13 @@ def _op(name: str, tag: str, targets: str = "", **more: str) -> Operation:
 MODULE, DATA = "{side}.module:ImageClassifier", "{side}.data:ImageData"
 WRITER = "torch.utils.tensorboard:SummaryWriter"
 BAR = "__init__ reset update refresh set_postfix set_description close".split()
+
+
+def _metrics(method: str) -> str:
+    """The metrics that the raw side counts by hand."""
+    kinds = ("MeanMetric", "MulticlassAccuracy")
+    return " ".join(f"raw_pytorch.metrics:{kind}.{method}" for kind in kinds)
+
 
 # In the order in which a run comes to them.
 OPERATIONS = (
@@ -75,7 +95,7 @@ OPERATIONS = (
     _op("optimizer.zero_grad", "train", "torch.optim:Optimizer.zero_grad",
         hook="LightningModule.optimizer_zero_grad"),
     _op("finite_loss.step", "train", "shared.finite:FiniteLoss.step",
-        hook="LightningModule.on_before_backward"),
+        hook="Callback.on_before_backward"),
     _op("loss / n", "accumulate", "torch:Tensor.__truediv__", of="loss",
         change="Trainer(accumulate_grad_batches=...)"),
     _op("loss.backward", "train", "torch:Tensor.backward", hook="LightningModule.backward"),
@@ -92,11 +112,12 @@ OPERATIONS = (
     _op("module.validation_step", "validate", f"{MODULE}.validation_step",
         change="LightningModule.validation_step"),
     _op("module.test_step", "test", f"{MODULE}.test_step", change="LightningModule.test_step"),
-    _op("metric.update", "validate", "torchmetrics:Metric._wrap_update", of="metric"),
-    _op("metric.compute", "validate", "torchmetrics:Metric._wrap_compute", of="metric",
-        change="self.log(...)"),
-    _op("metric.reset", "validate", "torchmetrics:Metric.reset", of="metric",
-        change="self.log(...)"),
+    _op("metric.update", "validate", f"torchmetrics:Metric._wrap_update {_metrics('update')}",
+        of="metric"),
+    _op("metric.compute", "validate", f"torchmetrics:Metric._wrap_compute {_metrics('compute')}",
+        of="metric", change="self.log(...)"),
+    _op("metric.reset", "validate", f"torchmetrics:Metric.reset {_metrics('reset')}",
+        of="metric", change="self.log(...)"),
     _op("early_stopping.step", "early-stop",
         "{side}.early_stopping:EarlyStopping.step "
         "pytorch_lightning.callbacks:EarlyStopping._run_early_stopping_check",
@@ -107,11 +128,10 @@ OPERATIONS = (
     _op("torch.load", "checkpoint", "torch:load", hook="CheckpointIO.load_checkpoint"),
     _op("module.load_state_dict", "checkpoint", "torch.nn:Module.load_state_dict", of="model",
         hook="Strategy.load_model_state_dict"),
-    _op("interrupt.requested", "checkpoint", "shared.interrupt:Interrupt.requested"),
+    _op("interrupt.requested", "checkpoint", "shared.signals:Interrupt.requested"),
     _op("writer.add_scalar", "log", f"{WRITER}.add_scalar", change="self.log(...)"),
-    _op("writer.add_graph", "log", f"{WRITER}.add_graph",
-        change="TensorBoardLogger(log_graph=...)"),
-    _op("writer.add_figure", "log", f"{WRITER}.add_figure", hook="LightningModule.on_train_end"),
+    _op("writer.add_graph", "log", f"{WRITER}.add_graph", hook="Callback.on_train_start"),
+    _op("writer.add_figure", "log", f"{WRITER}.add_figure", hook="Callback.on_train_end"),
     _op("writer.close", "log", f"{WRITER}.close", change="TensorBoardLogger(...)"),
     _op("progress bar", "progress", " ".join(f"tqdm:tqdm.{name}" for name in BAR),
         change="TQDMProgressBar(...)"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from shared.compare.source.align import common
-from shared.compare.trace.where import Line, Trace, way
+from shared.compare.trace.events import Event, HookCall, OperationCall, Trace
+from shared.compare.trace.where import Line, way
 
 # Where a part of the epoch begins. Each batch begins with its own `next(batches)`.
 BEGINS = {
@@ -45,14 +45,14 @@ class Moment:
 
 def moments(raw: Trace, lightning: Trace) -> list[Moment]:
     """From before `trainer.fit` to its last hook, the sanity check included."""
-    ways = _raw_ways(raw["events"], lightning["events"])
+    ways = _raw_ways(raw.events, lightning.events)
     found: list[Moment] = []
     open_hooks: list[Moment] = []
     closed: Moment | None = None  # the hook that has just returned
     part, batches = "setup", 0
-    for i, event in enumerate(lightning["events"]):
-        name = event.get("op") or event["hook"]
-        if not event.get("enter", True):
+    for i, event in enumerate(lightning.events):
+        name = event.name
+        if isinstance(event, HookCall) and not event.enter:
             closed = open_hooks.pop()
             if (closed.name, closed.on, part) == ("teardown", "LightningModule", "end"):
                 break
@@ -60,7 +60,7 @@ def moments(raw: Trace, lightning: Trace) -> list[Moment]:
         if name == "next(batches)" and part.startswith(("start", "batch")):
             part, batches = f"batch {batches}", batches + 1
         part = BEGINS.get(name, part)
-        if "op" in event:
+        if isinstance(event, OperationCall):
             moment = Moment(part, len(open_hooks), name, raw=ways.get(i, ()))
             if found and replace(found[-1], times=1) == moment:
                 found[-1].times += 1
@@ -69,12 +69,12 @@ def moments(raw: Trace, lightning: Trace) -> list[Moment]:
             closed = None
             continue
         # The Trainer asks one callback after the other; all of them are one moment.
-        again = closed is found[-1] if found else False
-        if not (again and event["on"] == closed.on == "Callback" and closed.name == name):
-            found.append(Moment(part, len(open_hooks), name, event["on"]))
+        again = closed is not None and closed is found[-1] and closed.name == name
+        if not (again and event.on == found[-1].on == "Callback"):
+            found.append(Moment(part, len(open_hooks), name, event.on))
         open_hooks.append(found[-1])
-        if event["overridden"]:
-            found[-1].by.append(event["by"])
+        if event.overridden:
+            found[-1].by.append(event.by)
     return [moment for i, moment in enumerate(found) if not _is_rest(moment, found[:i])]
 
 
@@ -89,17 +89,20 @@ def _is_rest(moment: Moment, before: list[Moment]) -> bool:
     )
 
 
-def _raw_ways(
-    raw: list[dict[str, Any]], lightning: list[dict[str, Any]]
-) -> dict[int, tuple[Line, ...]]:
+def _raw_ways(raw: list[Event], lightning: list[Event]) -> dict[int, tuple[Line, ...]]:
     """For the operations of the Lightning side, by their place among the events, the way to the
     same one on the raw side.
 
     The n-th call is the n-th call where both sides make as many. Where they do not, calls belong
     together that stand between the same others.
     """
-    theirs = [(i, e["op"]) for i, e in enumerate(lightning) if "op" in e and not e["sanity"]]
-    ours = [(i, e["op"]) for i, e in enumerate(raw) if "op" in e]
+    calls = {i: event for i, event in enumerate(raw) if isinstance(event, OperationCall)}
+    ours = [(i, call.name) for i, call in calls.items()]
+    theirs = [
+        (i, event.name)
+        for i, event in enumerate(lightning)
+        if isinstance(event, OperationCall) and not event.sanity
+    ]
     places: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for i, name in ours:
         places[name][0].append(i)
@@ -110,4 +113,4 @@ def _raw_ways(
     for i, name in theirs:
         if name in equal:
             pairs[i] = equal[name][i]
-    return {i: way(raw[j]["frames"]) for i, j in pairs.items()}
+    return {i: way(calls[j].frames) for i, j in pairs.items()}

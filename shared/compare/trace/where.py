@@ -3,19 +3,16 @@ the installed packages that calls it in Lightning."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from shared.compare.source.lines import ROOT
-from shared.compare.trace.operations import OPERATIONS, Operation
-from shared.compare.trace.trace import PACKAGES
+from shared.compare.trace.events import Frame, Trace
+from shared.compare.trace.operations import OPERATIONS, PACKAGES, Operation, package_folder
+from shared.processes import ROOT
 
-Trace = dict[str, Any]
 AROUND = 3  # lines of source shown before and after the one that calls
 
 
@@ -102,7 +99,7 @@ class Row:
         return self.operation.change or next(iter(on_the_way), "")
 
 
-def rows(raw: Trace, lightning: Trace) -> list[Row]:
+def trace_rows(raw: Trace, lightning: Trace) -> list[Row]:
     """One row for each operation, in the order of the table of operations."""
     return [
         Row(op, tuple(_sites(raw, op.name, whole=True)), tuple(_sites(lightning, op.name)))
@@ -114,21 +111,23 @@ def _sites(trace: Trace, name: str, whole: bool = False) -> Iterable[Site]:
     """The places that call an operation: told apart by the whole way to them, or by the innermost
     line alone, as in Lightning, where one line serves training, validation and testing."""
     ways: dict[Any, tuple[Line, ...]] = {}
-    counts, sanity, hooks = Counter(), Counter(), {}
-    for event in trace["events"]:
-        if event.get("op") == name:
-            lines = way(event["frames"])
+    hooks: dict[Any, tuple[str, ...]] = {}
+    counts: Counter[Any] = Counter()
+    sanity: Counter[Any] = Counter()
+    for call in trace.calls:
+        if call.name == name:
+            lines = way(call.frames)
             key = lines if whole else (lines[-1].file, lines[-1].number)
             # The way that is not the sanity check's is the one to show.
             if key not in ways or sanity[key] == counts[key]:
-                ways[key], hooks[key] = lines, tuple(event["hooks"])
+                ways[key], hooks[key] = lines, tuple(call.hooks)
             counts[key] += 1
-            sanity[key] += event["sanity"]
+            sanity[key] += call.sanity
     for key, lines in ways.items():
         yield Site(lines, counts[key], sanity[key], hooks[key])
 
 
-def way(frames: list[list[Any]]) -> tuple[Line, ...]:
+def way(frames: list[Frame]) -> tuple[Line, ...]:
     """Frames, innermost first, as lines, outermost first, each line once."""
     lines = {(file, number): Line(file, number, function) for file, number, function in frames}
     return tuple(reversed(lines.values()))
@@ -147,8 +146,5 @@ def lines_of(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
 def source(file: str) -> list[str]:
     """The lines of a file given as `package/path.py`: of this repository, or an installed one."""
     package, path = file.split("/", 1)
-    if package in PACKAGES:
-        folder = Path(importlib.util.find_spec(package).origin).parent
-    else:
-        folder = ROOT / package
+    folder = package_folder(package) if package in PACKAGES else ROOT / package
     return (folder / path).read_text().splitlines()

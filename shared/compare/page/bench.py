@@ -1,0 +1,52 @@
+"""The bench as a section of the page: what `make bench` has left in runs/bench."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.bench import figures, tables
+from shared.bench.results import FULL, QUICK, BenchResult, read_bench
+
+
+@dataclass(frozen=True)
+class BenchSection:
+    """What the page shows of a bench, as far as that has gone.
+
+    Attributes:
+        quick: whether it repeated little and left parts out.
+        parts, rows: see `tables.main_rows`; `shares` and `ladder` likewise.
+        figures: SVG by name.
+        machine: where it was made, in one line.
+    """
+
+    result: BenchResult
+    quick: bool
+    parts: list[str]
+    rows: list[list[str]]
+    shares: list[list[str]]
+    ladder: list[list[str]]
+    figures: dict[str, str]
+    machine: str
+
+
+def newest_bench() -> BenchSection | None:
+    """The last whole bench, or else the last quick one; None where there is neither."""
+    for path in (FULL, QUICK):
+        result = read_bench(path)
+        if result is not None:
+            return bench_section(result, quick=path == QUICK)
+    return None
+
+
+def bench_section(result: BenchResult, *, quick: bool) -> BenchSection:
+    parts, rows = tables.main_rows(result)
+    return BenchSection(
+        result,
+        quick,
+        parts,
+        rows,
+        shares=tables.share_rows(result),
+        ladder=tables.ladder_rows(result),
+        figures={name: figures.svg_for_page(name, result) for name in figures.drawable(result)},
+        machine=tables.machine_line(result),
+    )

@@ -1,0 +1,253 @@
+"""Runs one side for two batches, and records which line does what: a program of its own, since both
+sides cannot be wrapped in one process.
+
+python -m shared.compare.trace.tracer raw_pytorch
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from shared.compare.trace.events import Event, Frame, HookCall, OperationCall, Trace
+from shared.compare.trace.operations import OPERATIONS, PACKAGES, Operation, package_folder
+from shared.config import Config
+from shared.processes import ROOT
+
+BATCHES, BATCH_SIZE = 2, 64
+# Every feature that a line of the raw loop stands for, switched on.
+OPTIONS: dict[str, Any] = dict(
+    max_epochs=1,
+    batch_size=BATCH_SIZE,
+    accelerator="cpu",
+    precision="bf16-mixed",
+    gradient_clip_val=1.0,
+    early_stopping_patience=1,
+    log_every_n_steps=1,
+)
+
+
+class Tracer:
+    def __init__(self, side: str) -> None:
+        self.side = side
+        self.events: list[Event] = []
+        self.batches: list[Any] = []
+        self.hook_bases: dict[type, set[str]] = {}
+        self.roots = {str(ROOT / side): side}
+        for name in PACKAGES if side == "lightning" else ():
+            self.roots[str(package_folder(name))] = name
+
+    def place(self, frame: FrameType) -> str | None:
+        """The file of a frame as `package/path.py`, if it is one of those that are looked at."""
+        for root, name in self.roots.items():
+            if frame.f_code.co_filename.startswith(root + "/"):
+                return name + frame.f_code.co_filename[len(root) :]
+        return None
+
+    def hook(self, frame: FrameType) -> str | None:
+        """The method of Lightning's interface that a frame runs, as `LightningModule.backward`."""
+        name = frame.f_code.co_name
+        if name.startswith("_") or "self" not in frame.f_code.co_varnames[:1]:
+            return None
+        owner = frame.f_locals.get("self")
+        for base, names in self.hook_bases.items():
+            if name in names and isinstance(owner, base):
+                return f"{base.__name__}.{name}"
+        return None
+
+    def record(self, name: str, frame: FrameType | None) -> None:
+        """Record that an operation is called by `frame`, unless that is another operation's doing,
+        or the garbage collector's."""
+        frames: list[Frame] = []
+        hooks: list[str] = []
+        sanity = False
+        while frame is not None:
+            if not frames and (
+                frame.f_code.co_filename == __file__ or frame.f_code.co_name == "__del__"
+            ):
+                return
+            if place := self.place(frame):
+                frames.append((place, frame.f_lineno, frame.f_code.co_name))
+                sanity |= frame.f_code.co_name == "_run_sanity_check"
+                if hook := self.hook(frame):
+                    hooks.append(hook)
+            frame = frame.f_back
+        if frames:
+            self.events.append(OperationCall(name, frames, hooks, sanity))
+
+    def profile(self, frame: FrameType, event: str, _: Any) -> None:
+        """For `sys.setprofile`: the hooks, as they begin and return."""
+        if event not in ("call", "return") or not (hook := self.hook(frame)):
+            return
+        base, name = hook.split(".")
+        if base in TIMELINE:
+            by = type(frame.f_locals["self"])
+            own = next(kind for kind in by.__mro__ if name in kind.__dict__)
+            empty = own.__module__.startswith("pytorch_lightning.core")
+            empty |= own.__module__ == "pytorch_lightning.callbacks.callback"
+            self.events.append(HookCall(name, base, by.__name__, not empty, event == "call"))
+
+    def counts(self, of: str, args: tuple[Any, ...], caller: FrameType) -> bool:
+        """Whether a call is one that the table is about: see `Operation.of`."""
+        if of == "model":
+            kinds = {type(value).__name__ for value in args[:2]}
+            return bool(kinds & {"ImageClassifier", "ConvNet"})
+        if of == "batch":
+            return any(args[0] is tensor for batch in self.batches for tensor in batch)
+        if of == "loss":
+            return args[0].requires_grad and args[0].ndim == 0
+        if of == "metric":
+            # Lightning wraps what it logs into metrics of its own; those are not the module's.
+            return type(args[0]).__module__.startswith(("torchmetrics", f"{self.side}.metrics"))
+        return of == "all" or not caller.f_globals["__name__"].startswith("torch.")
+
+    def wrap(self, operation: Operation, function: Callable, *bound: Any) -> Callable:
+        """`function`, recorded when called. `bound` stands before its arguments where a method is
+        wrapped that is bound already."""
+
+        @functools.wraps(function)
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            caller = sys._getframe(1)
+            if self.counts(operation.of, (*bound, *args), caller):
+                self.record(operation.name, caller)
+            return function(*args, **kwargs)
+
+        return recorded
+
+    def install(self) -> None:
+        """Wrap every target, for the rest of this process. Those of the side come last: what it
+        imports by name, it has to find wrapped."""
+        self.install_others()
+        targets = [(operation, t) for operation in OPERATIONS for t in operation.targets]
+        for operation, target in sorted(
+            targets, key=lambda pair: pair[1].startswith(("{side}", "raw_pytorch"))
+        ):
+            module, path = target.format(side=self.side).split(":")
+            with contextlib.suppress(ModuleNotFoundError):
+                if module.split(".")[0] in FOREIGN[self.side]:
+                    continue
+                owner: Any = importlib.import_module(module)
+                *parents, name = path.split(".")
+                for parent in parents:
+                    owner = getattr(owner, parent)
+                setattr(owner, name, self.wrapped(operation, getattr(owner, name), name))
+
+    def wrapped(self, operation: Operation, function: Callable, name: str) -> Callable:
+        if not name.startswith("_wrap_"):
+            return self.wrap(operation, function)
+        # A torchmetrics.Metric binds and wraps its own update and compute when it is made.
+        return lambda metric, inner: self.wrap(operation, function(metric, inner), metric)
+
+    def install_others(self) -> None:
+        """What takes more than a wrapper around a name."""
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+        from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+        def after_step(*_: Any) -> None:
+            self.record("optimizer.step", sys._getframe(1))
+
+        # After, not before: in Lightning forward and backward run inside of the step.
+        register_optimizer_step_post_hook(after_step)
+        hand_out = _BaseDataLoaderIter.__next__
+
+        def remember(batches: Any) -> Any:
+            batch = hand_out(batches)
+            self.batches.append(batch)
+            return batch
+
+        iterator: Any = _BaseDataLoaderIter
+        iterator.__next__ = remember
+        if self.side == "lightning":
+            self.hook_bases = interfaces()
+            sys.setprofile(self.profile)
+
+
+# Packages whose targets are not for a side.
+FOREIGN = {"raw_pytorch": set(PACKAGES), "lightning": {"raw_pytorch"}}
+TIMELINE = ("LightningModule", "LightningDataModule", "Callback")
+
+
+def interfaces() -> dict[type, set[str]]:
+    """The classes that one overrides to change what the Trainer does, and their methods."""
+    import pytorch_lightning as pl
+    from pytorch_lightning.core import hooks
+    from pytorch_lightning.loggers import Logger
+    from pytorch_lightning.plugins import CheckpointIO, Precision
+    from pytorch_lightning.strategies import Strategy
+
+    def methods(*owners: type) -> set[str]:
+        return {
+            name
+            for owner in owners
+            for name, value in vars(owner).items()
+            if inspect.isfunction(value) and not name.startswith("_")
+        }
+
+    # LightningModule has many methods to call; these are the ones to override.
+    steps = {
+        "training_step", "validation_step", "test_step", "configure_optimizers", "backward",
+        "configure_callbacks", "configure_gradient_clipping", "optimizer_step",
+        "optimizer_zero_grad", "lr_scheduler_step",
+    }  # fmt: skip
+    module = methods(hooks.ModelHooks, hooks.DataHooks, hooks.CheckpointHooks) | steps
+    return {
+        pl.LightningModule: module,
+        pl.LightningDataModule: methods(hooks.DataHooks, hooks.CheckpointHooks),
+        pl.Callback: methods(pl.Callback),
+        CheckpointIO: methods(CheckpointIO),
+        Logger: methods(Logger),
+        Precision: methods(Precision),
+        Strategy: methods(Strategy),
+    }
+
+
+def shorten(splits: dict[str, Any]) -> dict[str, Any]:
+    """The first batches of each split."""
+    for split in splits.values():
+        split.images = split.images[: BATCHES * BATCH_SIZE]
+        split.labels = split.labels[: BATCHES * BATCH_SIZE]
+    return splits
+
+
+class Terminal(io.StringIO):
+    """What a side prints goes nowhere; but only for a terminal does it draw a progress bar."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def main() -> None:
+    side = sys.argv[1]
+    # tqdm reads it when imported: the bar is drawn at every call, so that counts do not depend on
+    # the time.
+    os.environ["TQDM_MININTERVAL"] = "0"
+    import torch
+
+    from shared import data
+
+    torch.set_num_threads(1)
+    load = data.load
+    loading: Any = data
+    loading.load = lambda *args: shorten(load(*args))
+    tracer = Tracer(side)
+    tracer.install()
+    program = importlib.import_module(f"{side}.train")
+    out, sys.stdout = sys.stdout, Terminal()
+    with tempfile.TemporaryDirectory() as folder:
+        summary = program.train(Config(**OPTIONS, run_dir=folder + "/run"))
+    sys.setprofile(None)
+    sys.stdout = out
+    out.write(Trace(summary["weights_sha256"], tracer.events).to_json())
+
+
+if __name__ == "__main__":
+    main()

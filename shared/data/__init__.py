@@ -1,0 +1,17 @@
+"""The data: what it is (`datasets`), in which order it is visited (`loaders`), and how its files
+are read (`idx`) and fetched (`download`)."""
+
+from shared.data.datasets import DATASETS, DatasetInfo, ImageDataset, find_folder, load, prepare
+from shared.data.loaders import ResumableLoader, collate, make_loader
+
+__all__ = [
+    "DATASETS",
+    "DatasetInfo",
+    "ImageDataset",
+    "ResumableLoader",
+    "collate",
+    "find_folder",
+    "load",
+    "make_loader",
+    "prepare",
+]

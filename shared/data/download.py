@@ -1,0 +1,155 @@
+"""Fetching the files of a dataset from the mirrors that torchvision names, with torchvision's sums.
+
+torchvision's own loop over the mirrors ends at the first that stands still or hangs up, and waits
+for ever for one that drips.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import queue
+import sys
+import threading
+import time
+from http.client import HTTPException, IncompleteRead
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from shared.errors import RunError, in_one_line
+
+# In so many seconds, a download has to bring so many bytes or be done. A time limit for each read,
+# all that urllib has, never ends with a server that sends a byte now and then.
+DOWNLOAD_TIMEOUT, DOWNLOAD_LEAST = 30.0, 100_000
+
+# The largest file has 26 MB; a file that is longer than this is not one of them.
+DOWNLOAD_MOST = 100_000_000
+
+# Seconds to wait before the mirrors are asked again, where that may help: see `_may_pass`.
+DOWNLOAD_RETRIES = (1.0, 4.0)
+
+
+def download(name: str, torchvision_name: str, folder: Path) -> None:
+    """Fetch the files of a dataset into a new folder, each from the first mirror that has it whole.
+
+    Args:
+        name: of the dataset, as `--dataset` takes it.
+        torchvision_name: of its class in `torchvision.datasets`.
+
+    Raises:
+        RunError: no mirror has a file; the message says why and what to do.
+    """
+    import torchvision.datasets
+
+    dataset = getattr(torchvision.datasets, torchvision_name)
+    folder.mkdir(parents=True)
+    for filename, md5 in dataset.resources:
+        urls = [mirror + filename for mirror in dataset.mirrors]
+        (folder / filename).write_bytes(_from_first(urls, md5, name))
+
+
+def check_sums(name: str, torchvision_name: str, folder: Path) -> None:
+    """Compare the .gz files with the sums torchvision holds: MNIST given as Fashion-MNIST, whose
+    files have the same names and shapes, would otherwise train without a word.
+
+    Raises:
+        RunError: a file is not the original one.
+    """
+    import torchvision.datasets
+    from torchvision.datasets.utils import check_md5
+
+    for filename, md5 in getattr(torchvision.datasets, torchvision_name).resources:
+        path = folder / filename
+        if path.is_file() and not check_md5(str(path), md5):
+            raise RunError(
+                f"{path}: not the original file of {name} (MD5 differs); delete it and run again, "
+                f"or give --data_dir another folder"
+            )
+
+
+def _from_first(urls: list[str], md5: str, name: str) -> bytes:
+    """The file with this sum, from the first URL that has it. All are asked again, after a while,
+    but for those that will not answer otherwise."""
+    problems: dict[str, Exception] = {}
+    for seconds in (0, *DOWNLOAD_RETRIES):
+        time.sleep(seconds)
+        for url in urls:
+            try:
+                content = _fetch(url)
+                # Against accidents: it is the sum that torchvision holds.
+                if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
+                    return content
+                problems[url] = ValueError("wrong checksum (MD5)")
+            except (OSError, HTTPException) as error:
+                problems[url] = error
+        urls = [url for url in urls if _may_pass(problems[url])]
+        if not urls:
+            break
+    reasons = "; ".join(f"{url}: {in_one_line(error)}" for url, error in problems.items())
+    raise RunError(
+        f"--dataset {name}: the download failed ({reasons}); try again, or "
+        f"give --data_dir a folder with the four original .gz files"
+    )
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether to ask again: the server has an error of its own (5xx), or the connection was refused
+    or cut. A file that is not there or is another, and a server that was too slow, stay so."""
+    if isinstance(error, HTTPError):
+        return error.code >= 500
+    return isinstance(getattr(error, "reason", error), (ConnectionError, IncompleteRead))
+
+
+def _fetch(url: str) -> bytes:
+    """Read a file from a server, in a thread that is left to itself when that takes too long.
+
+    Raises:
+        TimeoutError: the server is too slow.
+        OSError, HTTPException: the server answered with an error, cut the connection or was not
+            reached.
+    """
+    from tqdm import tqdm
+
+    # Limited: of a file that never ends, no more is read than was taken out.
+    arrived: queue.Queue[int | bytes | Exception | None] = queue.Queue(maxsize=64)
+
+    def read() -> None:
+        try:
+            # The rule fears schemes like file:, and the mirrors are those of torchvision.
+            request = Request(url, headers={"User-Agent": "pytorch/vision"})  # noqa: S310
+            with urlopen(request, timeout=2 * DOWNLOAD_TIMEOUT) as answer:  # noqa: S310
+                arrived.put(answer.length)
+                while chunk := answer.read1(1 << 16):
+                    arrived.put(chunk)
+            arrived.put(b"")
+        except Exception as error:
+            arrived.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    content, size, part = bytearray(), None, None
+    deadline, least = time.monotonic() + DOWNLOAD_TIMEOUT, DOWNLOAD_LEAST
+    bar = tqdm(desc=url, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+    with bar:
+        while part != b"":
+            with contextlib.suppress(queue.Empty):
+                part = arrived.get(timeout=max(0.0, deadline - time.monotonic()))
+                if isinstance(part, Exception):
+                    raise part
+                if isinstance(part, bytes):
+                    content += part
+                    bar.update(len(part))
+                else:
+                    size = bar.total = part
+            if time.monotonic() >= deadline and part != b"":
+                if len(content) < least:
+                    raise TimeoutError(
+                        f"too slow: {len(content)} bytes, fewer than {DOWNLOAD_LEAST} of them in "
+                        f"the last {DOWNLOAD_TIMEOUT:g} s"
+                    )
+                deadline, least = deadline + DOWNLOAD_TIMEOUT, len(content) + DOWNLOAD_LEAST
+            if len(content) > DOWNLOAD_MOST:
+                raise OSError(f"more than {DOWNLOAD_MOST} bytes, and no end")
+    if size is not None and len(content) < size:
+        raise ConnectionError(f"cut off after {len(content)} of {size} bytes")
+    return bytes(content)

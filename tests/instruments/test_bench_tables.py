@@ -1,0 +1,176 @@
+"""The tables, figures and claims of a bench say what its file holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from support.made_up import made_up_bench
+
+from shared.bench import claims, figures, results, spreads, tables
+from shared.bench.results import BenchResult
+from shared.docs import readme
+from shared.files import SIDES
+from shared.reporting.words import LANGUAGES
+
+
+@pytest.fixture(scope="module")
+def result() -> BenchResult:
+    return made_up_bench()
+
+
+def test_the_share_of_the_limit_compares_neighbours_in_time(result):
+    assert spreads.share(result, "16", "raw_pytorch").median == pytest.approx(0.9, abs=1e-3)
+    # Every repetition was a percent slower than the one before, on both sides: no spread is left.
+    assert spreads.share(result, "48", "lightning").text(".1%") == "64.3% (64.3%–64.3%)"
+
+
+def test_the_overhead_of_an_epoch_is_a_line_over_its_steps(result):
+    per_epoch, per_step = spreads.overhead_line(result)
+    assert per_step == pytest.approx(404, abs=1)  # 400 µs, and a percent for the second repetition
+    assert abs(per_epoch) < 0.1
+
+
+def test_a_rung_adds_what_it_takes_longer_than_the_one_below(result):
+    rows = {name: added for name, _, _, added in spreads.rung_times(result)}
+    assert rows["loop"] is None
+    assert rows["trainer"].median == pytest.approx(428, abs=1)  # 400 µs, and a percent each round
+    assert rows["log"].median == 0
+
+
+def test_every_number_of_the_tables_comes_from_the_file(result):
+    """Another file with other numbers gives other tables, in the same form."""
+    other = json.loads(json.dumps(result))
+    for row in other["runs"]:
+        for key in ("step_us", "epoch_ms", "first_step_s", "total_s", "memory_mb"):
+            row[key] = row[key] and row[key] * 3
+    first, second = (tables.main_rows(r)[1] for r in (result, other))
+    for ours, theirs in zip(first, second, strict=True):
+        assert ours[0] == theirs[0]
+        for a, b in zip(ours[1:], theirs[1:], strict=True):
+            assert a != b or a == b == ""
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_every_figure_is_drawn_and_its_colours_are_replaced(result, name):
+    svg = figures.svg_for_page(name, result)
+    assert svg.startswith('<svg role="img"')
+    assert "#0000f" not in svg
+    assert "var(--lightning)" in svg
+
+
+def test_figures_and_tables_do_without_the_parts_that_were_not_measured(result, tmp_path):
+    part = {**result, "runs": [row for row in result["runs"] if row["part"] == "limit"]}
+    assert "of the limit's speed" in tables.terminal(part)
+    figures.write_figures(part, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["width.svg"]
+    assert "#0000f" not in (tmp_path / "width.svg").read_text()
+
+
+@pytest.fixture(scope="module")
+def peer_result(result) -> dict[str, Any]:
+    seconds = {"raw_pytorch": 10.0, "lightning": 12.5, "mnist/main.py": 250.0}
+    runs = [{"who": who, "seconds": s, "accuracy": 0.991} for who, s in seconds.items()]
+    return {**result, "goal": 0.99, "runs": runs}
+
+
+def test_the_peers_are_told_in_times_of_ours(peer_result):
+    first, second = tables.peer_rows(peer_result)
+    assert first[1:] == ["10.0 (10.0–10.0)", "12.5 (12.5–12.5)"]
+    assert second == ["as fast as `mnist/main.py`, which takes 250 s", "25.0 ×", "20.0 ×"]
+
+
+def test_a_peer_that_did_not_reach_it_is_never_called_slower(peer_result):
+    ours = [row for row in peer_result["runs"] if row["who"] in SIDES]
+    runs = [*ours, {"who": "mnist/main.py", "seconds": None, "accuracy": 0.98}]
+    rows = tables.peer_rows({**peer_result, "runs": runs})
+    assert rows[-1] == ["`mnist/main.py`, which reached 98.00% only", "–", "–"]
+
+
+@pytest.fixture(scope="module")
+def numbers(result) -> dict[str, float]:
+    return claims.numbers(result)
+
+
+def test_the_claims_are_shown_with_numbers_and_a_verdict_in_both_languages(result):
+    rows = claims.claim_rows(result)
+    assert len(rows) == 7
+    for row in rows:
+        for code in LANGUAGES:
+            assert row.promise[code]
+            assert row.verdict[code]
+            assert "{" not in row.measured[code]
+        digits = [re.findall(r"[\d.,+-]*\d", row.measured[code]) for code in LANGUAGES]
+        assert sorted(digits[0]) == sorted(digits[1]), "not the same numbers in both languages"
+
+
+def test_a_verdict_can_come_out_against_the_claim(numbers):
+    assert claims.RULES["overhead"]({**numbers, "digits_ms": 8, "mnist_ms": 300}) == "holds"
+    assert claims.RULES["overhead"]({**numbers, "digits_ms": 8, "mnist_ms": 301}) == "partly"
+    assert claims.RULES["overhead"]({**numbers, "digits_ms": 301, "mnist_ms": 400}) == "fails"
+    assert claims.RULES["readable"]({**numbers, "lines_lightning": 10**6}) == "fails"
+    assert claims.RULES["mistakes"]({**numbers, "impossible": 0}) == "fails"
+    assert claims.RULES["reproduce"]({**numbers, "exact_lightning": 0}) == "holds"
+
+
+def test_every_verdict_that_can_be_given_has_its_words(numbers):
+    for name, rule in claims.RULES.items():
+        for numbers_ in (numbers, dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, 1e9)):
+            assert rule(numbers_) in claims.texts()[name]
+
+
+def test_what_no_number_decides_is_called_a_judgement(result):
+    rows = claims.claim_rows(result)
+    judged = [row for row in rows if row.state == "judgement"]
+    assert len(judged) == len(rows) - len(claims.RULES) > 0
+    for row in judged:
+        assert row.verdict["en"].startswith("a judgement: ")
+        assert row.verdict["zh"].startswith("判斷")
+    assert not any("judgement" in row.verdict["en"] for row in rows if row not in judged)
+
+
+def test_the_300_ms_are_reached_where_the_line_says(numbers):
+    there = numbers["per_epoch_ms"] + numbers["steps_of_300"] * numbers["per_step_us"] / 1000
+    assert there == pytest.approx(300)
+
+
+def test_without_mnist_or_the_ladder_no_claims_are_shown(result):
+    for part in ("mnist", "ladder", "steps", "digits"):
+        rows = [row for row in result["runs"] if row["part"] != part]
+        assert claims.claim_rows({**result, "runs": rows}) == []
+
+
+def test_the_readme_takes_its_blocks_from_the_files_of_a_bench(result, peer_result, tmp_path):
+    assert readme.from_bench(tmp_path) == {}
+    (tmp_path / "bench.json").write_text(results.dumps(result))
+    alone = readme.from_bench(tmp_path)
+    (tmp_path / "peers.json").write_text(results.dumps(peer_result))
+    both = readme.from_bench(tmp_path)
+    assert "A Processor, 1 of 2 cores, An OS" in alone["bench"]
+    assert "mnist/main.py" in both["bench"] and "mnist/main.py" not in alone["bench"]
+    assert alone["claims"] == both["claims"]
+    chinese = readme.from_bench(tmp_path, "zh")
+    for name in ("bench", "claims"):
+        english_numbers, chinese_numbers = (
+            sorted(re.findall(r"\d[\d.,]*\d|\d", text[name])) for text in (both, chinese)
+        )
+        assert english_numbers == chinese_numbers
+        assert re.search(r"[\u4e00-\u9fff]", chinese[name])
+
+
+def test_a_quick_bench_or_one_without_mnist_never_comes_into_the_readme(
+    result, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(readme, "MEASURED", tmp_path / "measured")
+    results.FOLDER.mkdir(parents=True)
+    for name, with_mnist in (("quick", True), ("bench", False)):
+        settings = {"data_dir": with_mnist}
+        (results.FOLDER / f"{name}.json").write_text(json.dumps({**result, "settings": settings}))
+        readme.keep_bench()
+        assert not (tmp_path / "measured").exists()
+    whole = json.dumps({**result, "settings": {"data_dir": True}})
+    results.FULL.write_text(whole)
+    readme.keep_bench()
+    assert (tmp_path / "measured" / "bench.json").read_text() == whole
