@@ -17,7 +17,8 @@ def main() -> None:
 
 
 def start(command: str, config: Config, images: Sequence[str]) -> None:
-    print_start("lightning", command, config)
+    if command == "train":
+        print_start(config)
     if command == "train":
         from lightning.train import train
 

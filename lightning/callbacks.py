@@ -73,7 +73,7 @@ class ResumeWithinEpoch(Callback):
 
     Args:
         metric: the name of the module's training metric.
-        notes: plain values that are written into each checkpoint under `recipe`.
+        recipe: plain values that are written into each checkpoint under this name.
     """
 
     def __init__(self, metric: str, recipe: dict[str, Any]) -> None:
@@ -127,9 +127,10 @@ class SaveWithinEpoch(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self.every_n_steps is not None and is_between_steps(trainer, batch_idx):
-            if trainer.global_step % self.every_n_steps == 0:
-                trainer.save_checkpoint(self.path, weights_only=False)
+        if self.every_n_steps is None or not is_between_steps(trainer, batch_idx):
+            return
+        if trainer.global_step % self.every_n_steps == 0:
+            trainer.save_checkpoint(self.path, weights_only=False)
 
 
 class StopOnSignal(Callback):

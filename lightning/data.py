@@ -58,7 +58,7 @@ class ImageData(pl.LightningDataModule):
             batch_size=self.hparams["batch_size"],
             seed=self.hparams["seed"],
             num_workers=self.hparams["num_workers"],
-            device=self.trainer.strategy.root_device,  # [device] on a GPU, the data lies in its memory
+            device=self.trainer.strategy.root_device,  # [device] on a GPU, data lies in its memory
             num_replicas=self.trainer.world_size,  # [ddp] each process has a share of every split
             rank=self.trainer.global_rank,
         )

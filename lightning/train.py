@@ -73,15 +73,13 @@ def train(config: Config) -> dict[str, Any]:
     interrupt.finish()
     if "val/loss" not in trainer.callback_metrics:  # [resume] of a run stopped after its last epoch
         trainer.validate(module, data, verbose=False)
-    validated = dict(trainer.callback_metrics)
-    epochs, global_step = trainer.current_epoch, trainer.global_step
+    metrics = dict(trainer.callback_metrics)
     run_dir = trainer.strategy.broadcast(run_dir)  # [ddp] the first process has made it
     # [test] The weights of the best epoch, not those of the last.
     best = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"
-    tested = trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False)[0]
-    trainer.logger.log_hyperparams(config.hparams(), final_metrics(validated, tested))
+    metrics |= trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False)[0]
+    trainer.logger.log_hyperparams(config.hparams(), final_metrics(metrics))
+    device, train_images = trainer.strategy.root_device, len(data.splits["train"])
     return write_summary(
-        "lightning", run_dir, config, module, len(data.splits["train"]),
-        device=trainer.strategy.root_device, world_size=trainer.world_size, epochs=epochs,
-        global_step=global_step, validated=validated, tested=tested, fit_seconds=clock.seconds,
+        "lightning", run_dir, config, module, metrics, device, train_images, clock.seconds
     )

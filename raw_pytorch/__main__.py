@@ -17,7 +17,8 @@ def main() -> None:
 
 
 def start(command: str, config: Config, images: Sequence[str]) -> None:
-    print_start("raw_pytorch", command, config)
+    if command == "train":
+        print_start(config)
     from raw_pytorch import distributed
 
     if distributed.launch(config):  # [ddp] as many processes of this same command as devices

@@ -13,7 +13,8 @@ import torch
 
 from raw_pytorch import devices, distributed
 from raw_pytorch.module import ImageClassifier
-from shared.checkpoints import MODULE_HPARAMS, check_checkpoint, find_checkpoint
+from shared.checkpoint_format import MODULE_HPARAMS
+from shared.checkpoints import check_checkpoint, find_checkpoint
 from shared.config import Config
 from shared.files import write_atomically
 

@@ -60,7 +60,7 @@ class ImageData:
             batch_size=self.hparams["batch_size"],
             seed=self.hparams["seed"],
             num_workers=self.hparams["num_workers"],
-            device=self.device,  # [device] on a GPU, the data lies in its memory
+            device=self.device,  # [device] on a GPU, data lies in its memory
             num_replicas=distributed.world_size(),  # [ddp] each process has a share of every split
             rank=distributed.rank(),
             limit_batches=self.limit_batches,

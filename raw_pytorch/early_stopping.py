@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+
 class EarlyStopping:
     """Counts the epochs since the best validation loss. Without a patience it never stops."""
 

@@ -16,17 +16,13 @@ from torch import Tensor
 from raw_pytorch.early_stopping import EarlyStopping
 from raw_pytorch.metrics import MulticlassAccuracy
 from shared import ranks
-from shared.checkpoints import STOPPING_KEY
-
-# The release whose format this is: Lightning migrates checkpoints of older ones.
-VERSION = "2.6.6"
-
-# The names under which ModelCheckpoint keeps its state (`state_key`).
-_KEY = (
-    "ModelCheckpoint{{'monitor': {}, 'mode': 'min', 'every_n_train_steps': 0, "
-    "'every_n_epochs': 1, 'train_time_interval': None}}"
+from shared.checkpoint_format import (
+    BEST_KEY,
+    LAST_KEY,
+    STOPPING_KEY,
+    saving_state,
+    stopping_state,
 )
-BEST_KEY, LAST_KEY = _KEY.format("'val/loss'"), _KEY.format("None")
 
 
 def callbacks(best_val_loss: float, folder: Path, stopping: EarlyStopping) -> dict[str, Any]:
@@ -73,10 +69,10 @@ def callbacks(best_val_loss: float, folder: Path, stopping: EarlyStopping) -> di
 def best_val_loss(saved: dict[str, Any], folder: Path) -> float:
     """The least validation loss so far. It is infinite in a new run folder, as with Lightning:
     there is no best.ckpt in it yet."""
-    states = saved["callbacks"].values()
-    best = next(state for state in states if state.get("monitor") == "val/loss")
-    same_folder = best["dirpath"] == str(folder.resolve())
-    score = best["best_model_score"] if same_folder else None
+    state = saving_state(saved["callbacks"])
+    if state is None or state["dirpath"] != str(folder.resolve()):
+        return math.inf
+    score = state["best_model_score"]
     return math.inf if score is None else float(score)
 
 
@@ -97,8 +93,7 @@ def restore_accuracy(metric: MulticlassAccuracy, saved: dict[str, Tensor]) -> No
 
 
 def restore_early_stopping(stopping: EarlyStopping, saved: dict[str, Any]) -> None:
-    states = saved["callbacks"].values()
-    if (state := next((state for state in states if "wait_count" in state), None)) is not None:
+    if (state := stopping_state(saved["callbacks"])) is not None:
         stopping.wait_count, stopping.best_score = state["wait_count"], float(state["best_score"])
 
 

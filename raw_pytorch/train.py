@@ -173,20 +173,11 @@ def finish(
         best = read_checkpoint(state.run_dir / "checkpoints" / "best.ckpt")
         module.load_state_dict(best["state_dict"])  # [test] not the weights of the last epoch
     tested = evaluate.test(module, data.test_dataloader(), data.device, precision)
+    metrics = {**validated, **tested}
     logger.log({**tested, "epoch": state.epoch}, state.global_step)
-    logger.hyperparameters(config.hparams(), final_metrics(validated, tested))
+    logger.hyperparameters(config.hparams(), final_metrics(metrics))
     logger.close()
+    device, train_images = data.device, len(data.splits["train"])
     return write_summary(
-        "raw_pytorch",
-        state.run_dir,
-        config,
-        module,
-        len(data.splits["train"]),
-        device=data.device,
-        world_size=distributed.world_size(),
-        epochs=state.epoch,
-        global_step=state.global_step,
-        validated=validated,
-        tested=tested,
-        fit_seconds=fit_seconds,
+        "raw_pytorch", state.run_dir, config, module, metrics, device, train_images, fit_seconds
     )

@@ -18,7 +18,12 @@ from raw_pytorch import distributed, lightning_format
 from raw_pytorch.data import ImageData
 from raw_pytorch.early_stopping import EarlyStopping
 from raw_pytorch.module import ImageClassifier
-from shared.checkpoints import DATA_HPARAMS, DATA_STATE, MODULE_HPARAMS
+from shared.checkpoint_format import (
+    DATA_HPARAMS,
+    DATA_STATE,
+    LIGHTNING_VERSION,
+    MODULE_HPARAMS,
+)
 from shared.config import Config
 from shared.finite import FiniteLoss
 from shared.seeds import generator_state, restore_generators
@@ -78,7 +83,7 @@ class TrainingState:
             "generators": generator_state(self.data.device),
             "train_accuracy": lightning_format.accuracy(self.module.train_accuracy),
             **lightning_format.scaler(self.scaler),
-            "pytorch-lightning_version": lightning_format.VERSION,
+            "pytorch-lightning_version": LIGHTNING_VERSION,
             "callbacks": lightning_format.callbacks(
                 self.best_val_loss, self.run_dir / "checkpoints", self.early_stopping
             ),

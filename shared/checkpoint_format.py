@@ -36,12 +36,11 @@ STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
 
 # What a run resumes from, beside the weights; and what it needs of the states of the callbacks.
 TO_RESUME = (
-    "optimizer_states", "lr_schedulers", "callbacks", "loops", "generators", "train_accuracy",
+    "optimizer_states", "lr_schedulers", "callbacks", "loops", "recipe", "generators",
+    "train_accuracy",
 )  # fmt: skip
-CALLBACKS = {
-    BEST_KEY: ("dirpath", "best_model_path", "best_model_score"),
-    STOPPING_KEY: ("wait_count", "best_score", "patience", "stopped_epoch"),
-}
+SAVING_STATE = ("dirpath", "best_model_path", "best_model_score")
+STOPPING_STATE = ("wait_count", "best_score", "patience", "stopped_epoch")
 
 SCALARS = (str, int, float, bool, type(None))
 
@@ -103,6 +102,8 @@ def check_content(
     for key in TO_RESUME:
         if not checkpoint.get(key):
             _refuse(path, f"it has no {key} to resume from")
+    if not isinstance(checkpoint["recipe"], Mapping):
+        _refuse(path, "its recipe is not plain values")
     _check_callbacks(path, checkpoint["callbacks"])
     optimizer = _only(path, checkpoint, "optimizer_states")
     scheduler = _only(path, checkpoint, "lr_schedulers")
@@ -125,17 +126,32 @@ def check_content(
         _refuse(path, "its learning rate schedule is not the OneCycleLR of this project")
 
 
+def saving_state(callbacks: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The state of the callback that saves the best weights. It is found by what it holds, since
+    its key lists the callback's arguments, and a release of Lightning may add to them."""
+    states = (state for state in callbacks.values() if isinstance(state, Mapping))
+    return next((state for state in states if state.get("monitor") == "val/loss"), None)
+
+
+def stopping_state(callbacks: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The state of early stopping, which is in some runs only."""
+    states = (state for state in callbacks.values() if isinstance(state, Mapping))
+    return next((state for state in states if "wait_count" in state), None)
+
+
 def _check_callbacks(path: Path, callbacks: Any) -> None:
     """Look for the states that a run needs. Without that of the callback that saves the best
-    weights, either side would write worse ones over them; early stopping is in some runs only."""
+    weights, either side would write worse ones over them."""
     if not isinstance(callbacks, Mapping):
         _refuse(path, "its callbacks are not those of this project")
-    for key, names in CALLBACKS.items():
-        if key == STOPPING_KEY and key not in callbacks:
-            continue
-        state, callback = callbacks.get(key), key.split("{")[0]
-        if not isinstance(state, Mapping):
-            _refuse(path, f"it has no state of {callback} to resume from")
+    saving, stopping = saving_state(callbacks), stopping_state(callbacks)
+    if saving is None:
+        _refuse(path, "it has no state of ModelCheckpoint to resume from")
+    if stopping is None and any(str(key).startswith("EarlyStopping") for key in callbacks):
+        _refuse(path, "its state of EarlyStopping has no wait_count to resume from")
+    needed = [("ModelCheckpoint", saving, SAVING_STATE)]
+    needed += [("EarlyStopping", stopping, STOPPING_STATE)] if stopping is not None else []
+    for callback, state, names in needed:
         for name in names:
             if name not in state:
                 _refuse(path, f"its state of {callback} has no {name} to resume from")

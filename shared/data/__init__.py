@@ -2,7 +2,7 @@
 are read (`idx`) and fetched (`download`)."""
 
 from shared.data.datasets import DATASETS, DatasetInfo, ImageDataset, find_folder, load, prepare
-from shared.data.loaders import ResumableLoader, collate, make_loader
+from shared.data.loaders import ResumableLoader, collate, make_eval_loader, make_train_loader
 
 __all__ = [
     "DATASETS",
@@ -12,6 +12,7 @@ __all__ = [
     "collate",
     "find_folder",
     "load",
-    "make_loader",
+    "make_eval_loader",
+    "make_train_loader",
     "prepare",
 ]
