@@ -67,7 +67,7 @@ trainer = pl.Trainer(
     accelerator="auto",  # [device] an accelerator if there is one
     devices=1,
     max_epochs=MAX_EPOCHS,
-    logger=TensorBoardLogger("runs/basic", name="lightning"),  # [log]
+    logger=TensorBoardLogger("runs/basic", name="lightning"),  # [log] in version_0, 1, ...
     callbacks=[ModelCheckpoint(monitor="val/loss")],  # [checkpoint] the smallest loss so far
 )
 trainer.fit(module, train_loader, val_loader)  # [train] [validate] the loop

@@ -59,7 +59,8 @@ def train(config: Config) -> dict[str, Any]:
     trainer = pl.Trainer(
         **options,
         callbacks=callbacks,
-        logger=TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),  # [log]
+        # [log] Scalars, straight into the run folder.
+        logger=TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),
         log_every_n_steps=config.log_every_n_steps,  # [log] points of train/loss and lr
         max_epochs=config.max_epochs,
         fast_dev_run=config.fast_dev_run,

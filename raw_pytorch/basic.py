@@ -56,7 +56,7 @@ device = torch.accelerator.current_accelerator(check_available=True) or torch.de
 module = Classifier().to(device)
 optimizer = make_optimizer(module, lr=0.01, weight_decay=0.05)
 scheduler = make_scheduler(optimizer, lr=0.01, total_steps=len(train_loader) * MAX_EPOCHS)
-writer = SummaryWriter(time.strftime("runs/basic/raw_pytorch/%Y-%m-%d_%H-%M-%S"))  # [log]
+writer = SummaryWriter(time.strftime("runs/basic/raw_pytorch/%Y-%m-%d_%H-%M-%S"))  # [log] by time
 best_ckpt, best_loss = f"{writer.log_dir}/best.pt", float("inf")
 
 for epoch in range(MAX_EPOCHS):  # [train] the loop

@@ -55,7 +55,8 @@ def train(config: Config) -> dict[str, Any]:
     module = ImageClassifier(**config.module_hparams())
     module.to(device)  # [device] before the optimizer is made, which holds on to these tensors
     max_epochs = 1 if config.fast_dev_run else config.max_epochs
-    steps_per_epoch = math.ceil(len(train_loader) / config.accumulate_grad_batches)  # [accumulate]
+    # [accumulate] The last window of an epoch makes a step, too.
+    steps_per_epoch = math.ceil(len(train_loader) / config.accumulate_grad_batches)
     optimizer, scheduler = module.configure_optimizers(total_steps=steps_per_epoch * max_epochs)
     precision = Precision(config.precision, device)  # [precision] the dtype, and a loss scaler
     scaler = precision.scaler  # [precision] hands everything through, unless it is 16-mixed

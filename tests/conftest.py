@@ -97,7 +97,7 @@ def short(**options: Any) -> Config:
 @pytest.fixture(scope="session")
 def fit() -> Callable[..., dict[str, Any]]:
     """`fit(side, **options)` trains in this process, below the current folder."""
-    return lambda side, **options: importlib.import_module(f"{side}.train").fit(short(**options))
+    return lambda side, **options: importlib.import_module(f"{side}.train").train(short(**options))
 
 
 class Outcome(NamedTuple):
@@ -155,7 +155,7 @@ class Run(NamedTuple):
 def _trained(folder: Path, **options: Any) -> None:
     for side in SIDES:
         config = short(run_dir=str(folder / side), **options)
-        importlib.import_module(f"{side}.train").fit(config)
+        importlib.import_module(f"{side}.train").train(config)
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def make_train_loader(
     sampler = ResumableSampler(dataset, num_replicas=num_replicas, rank=rank, seed=seed)
     if limit_batches is not None:
         sampler.limit = limit_batches * batch_size
-    return ResumableLoader(dataset, batch_size, sampler=sampler, **options)
+    return ResumableLoader(dataset, batch_size=batch_size, sampler=sampler, **options)
 
 
 def make_eval_loader(
@@ -164,7 +164,7 @@ def make_eval_loader(
     batch_size = evaluation_batch_size(samples, batch_size, num_replicas)
     limit = samples if limit_batches is None else limit_batches * batch_size * num_replicas
     sampler = ExactSampler(min(limit, samples), num_replicas, rank)
-    return DataLoader(dataset, batch_size, sampler=sampler, **options)
+    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, **options)
 
 
 def _place(

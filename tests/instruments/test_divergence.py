@@ -74,7 +74,7 @@ def script(path: Path, *arguments: object) -> Callable[[], Any]:
 
 def training(side: str, run_dir: Path, **options: Any) -> Callable[[], Any]:
     config = Config(**{"accelerator": "cpu", "run_dir": str(run_dir), **options})
-    return lambda: importlib.import_module(f"{side}.train").fit(config)
+    return lambda: importlib.import_module(f"{side}.train").train(config)
 
 
 # The gallery. Mistakes that need two processes are made by `make mistakes`, and one of them here.

@@ -144,7 +144,7 @@ def live_scaler(monkeypatch) -> dict[str, list[torch.amp.GradScaler]]:
     from pytorch_lightning.plugins.precision import MixedPrecision
 
     import lightning.train
-    import raw_pytorch.precision
+    import raw_pytorch.train
     import shared.data
 
     def scaler(side: str) -> torch.amp.GradScaler:
@@ -152,14 +152,14 @@ def live_scaler(monkeypatch) -> dict[str, list[torch.amp.GradScaler]]:
         return made[side][-1]
 
     made: dict[str, list[torch.amp.GradScaler]] = {side: [] for side in SIDES}
-    real = raw_pytorch.precision.Precision
+    real = raw_pytorch.train.Precision
 
     class Float16(real):
         def __init__(self, precision: str, device: torch.device) -> None:
             super().__init__("bf16-mixed", device)
             self.dtype, self.scaler = torch.float16, scaler("raw_pytorch")
 
-    monkeypatch.setattr(raw_pytorch.precision, "Precision", Float16)
+    monkeypatch.setattr(raw_pytorch.train, "Precision", Float16)
     options = lightning.train.trainer_options
 
     def with_scaler(config: Config) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def recording() -> Iterator[Record]:
 
 def record_fit(side: str, config: Config) -> Record:
     with recording() as record:
-        record.summary = importlib.import_module(f"{side}.train").fit(config)
+        record.summary = importlib.import_module(f"{side}.train").train(config)
     return record
 
 
