@@ -16,7 +16,7 @@ from shared.model import ConvNet, make_optimizer
 from shared.results import DATA_HPARAMS, DATA_STATE, MODULE_HPARAMS
 
 # Lightning migrates older checkpoints while it loads them, and the raw side does not; newer ones
-# may hold anything. In step with requirements.txt.
+# may hold anything. In step with pyproject.toml.
 FORMAT = "2.6"
 
 SCALARS = (str, int, float, bool, type(None))
