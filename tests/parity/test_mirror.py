@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import os
 import re
 import subprocess
 import sys
@@ -208,35 +207,8 @@ print([name for name in ("torchmetrics", "sklearn", "scipy", "torchvision") if n
 
 def test_the_top_level_holds_what_the_design_names():
     tracked = {"raw_pytorch", "lightning", "shared", "tests", "Makefile", "README.md"}
-    packaging = {
-        "requirements.txt",
-        "requirements.lock",
-        "constraints.txt",
-        "pyproject.toml",
-        "LICENSE",
-    }
+    packaging = {"pyproject.toml", "requirements.lock", "LICENSE"}
     # Made by use, and ignored by git; README.zh-TW.md is the README in another language.
     ignored = {"runs", "data", "README.zh-TW.md"}
     names = {p.name for p in ROOT.iterdir() if not p.name.startswith(".")}
     assert names - ignored <= tracked | packaging
-
-
-@pytest.mark.parametrize("width", [80, 120])
-def test_make_diff_fits_its_columns_and_names_what_replaces_a_file(width):
-    environment = {**os.environ, "COLUMNS": str(width)}
-    shown = subprocess.run(
-        ["make", "-s", "diff"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    assert max(map(len, shown)) <= width
-    only = [i for i, line in enumerate(shown) if line.startswith("Only in raw_pytorch: ")]
-    assert len(only) >= 8
-    for i in only:
-        assert shown[i][40:].startswith("Lightning:")
-    # What does not fit goes on below it, and not at the left.
-    head = shown[: shown.index("")]
-    assert all(line[:40].isspace() for i, line in enumerate(head) if i not in only)
