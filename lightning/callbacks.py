@@ -67,9 +67,9 @@ class CheckLoss(Callback):
 
 
 class ResumeWithinEpoch(Callback):
-    """[resume] Saves what Lightning's checkpoint lacks and a run stopped within an epoch needs: the
-    states of the random generators, and what the training metric has counted so far. The place of
-    the loader is saved by the data module.
+    """[resume] Saves what Lightning's checkpoint lacks and a run that was stopped needs: the states
+    of the random generators, what the training metric has counted so far, and the results of the
+    last validation. The place of the loader is saved by the data module.
 
     Args:
         metric: the name of the module's training metric.
@@ -86,6 +86,8 @@ class ResumeWithinEpoch(Callback):
     ) -> None:
         metric: Metric = getattr(pl_module, self.metric)
         checkpoint["recipe"] = self.recipe
+        logged = trainer.callback_metrics
+        checkpoint["validated"] = {n: v.item() for n, v in logged.items() if n.startswith("val/")}
         checkpoint["generators"] = generator_state(pl_module.device)
         with metric.sync_context():  # [ddp] what all processes have counted
             counts = {name: value.clone() for name, value in metric.metric_state.items()}

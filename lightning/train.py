@@ -25,10 +25,10 @@ from shared.summary import final_metrics, write_summary
 def train(config: Config) -> dict[str, Any]:
     """Train, then test the best weights. Returns the content of `summary.json`."""
     config = after_restart("lightning", config)  # [ddp] torchrun has replaced a dead process
-    ckpt_path = None
+    ckpt_path, saved = None, {"validated": {}}
     if config.ckpt_path is not None:  # [resume] refused here, or exactly resumed
         ckpt_path = find_checkpoint("lightning", config)
-        check_checkpoint(ckpt_path, config, resume=True)
+        saved = check_checkpoint(ckpt_path, config, resume=True)
     options = trainer_options(config)
     run_dir = create_run_dir("lightning", config)
     folder = run_dir / "checkpoints"
@@ -72,9 +72,8 @@ def train(config: Config) -> dict[str, Any]:
     trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
 
     interrupt.finish()
-    if "val/loss" not in trainer.callback_metrics:  # [resume] of a run stopped after its last epoch
-        trainer.validate(module, data, verbose=False)
-    metrics = dict(trainer.callback_metrics)
+    # [resume] A run that was stopped after its last epoch does not validate again.
+    metrics = {**saved["validated"], **trainer.callback_metrics}
     run_dir = trainer.strategy.broadcast(run_dir)  # [ddp] the first process has made it
     # [test] The weights of the best epoch, not those of the last.
     best = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"

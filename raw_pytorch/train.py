@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy
 import torch
+from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from raw_pytorch import checkpoint, devices, distributed, evaluate
@@ -78,7 +79,7 @@ def train(config: Config) -> dict[str, Any]:
     last = run_dir / "checkpoints" / "last.ckpt"
     interrupt = Interrupt("raw_pytorch", run_dir, config, distributed.any_of)
     interrupt.defer()  # [checkpoint] from here on, a signal waits until last.ckpt is written
-    validated: dict[str, float] = {}
+    logits: Tensor | None = None
     started = time.perf_counter()
     fit_seconds = 0.0
 
@@ -127,21 +128,21 @@ def train(config: Config) -> dict[str, Any]:
                     interrupt.leave_if_requested()
 
         # [validate] On the whole split, with dropout off and without gradients.
-        validated, logits = evaluate.validate(module, val_loader, device, precision)
+        state.validated, logits = evaluate.validate(module, val_loader, device, precision)
         fit_seconds = time.perf_counter() - started
 
         # [log] What is known at an epoch's end stands at its last step.
-        logger.log({**validated, "epoch": state.epoch}, state.global_step - 1)
+        logger.log({**state.validated, "epoch": state.epoch}, state.global_step - 1)
         train_accuracy = module.train_accuracy.compute()
         module.train_accuracy.reset()
         logger.log({"train/accuracy": train_accuracy, "epoch": state.epoch}, state.global_step - 1)
-        bar.end_epoch(loss, validated["val/accuracy"])  # [progress] the accuracy is known now
+        bar.end_epoch(loss, state.validated["val/accuracy"])  # [progress] the accuracy is known now
 
         # [early-stop] Before the checkpoint, which holds the counter.
-        early_stopping.step(validated["val/loss"])
+        early_stopping.step(state.validated["val/loss"])
 
         # [checkpoint] The epoch is done: the next one starts at its first batch.
-        is_best = state.is_best(validated["val/loss"])
+        is_best = state.is_best(state.validated["val/loss"])
         state.epoch += 1
         state.batch_idx = 0
         if not config.fast_dev_run:
@@ -153,19 +154,13 @@ def train(config: Config) -> dict[str, Any]:
 
     bar.close()  # [progress] before anything else is printed
     interrupt.finish()  # [checkpoint] from here on, a signal ends the run at once
-    if validated:
+    if logits is not None:  # [resume] None if the run was stopped after its last epoch
         logger.figures(logits, data, state.global_step - 1)  # [log] of the last validation
-    else:  # [resume] of a run that was stopped after its last epoch
-        validated, _ = evaluate.validate(module, val_loader, device, precision)
-    return finish(state, logger, precision, validated, fit_seconds)
+    return finish(state, logger, precision, fit_seconds)
 
 
 def finish(
-    state: TrainingState,
-    logger: Logger,
-    precision: Precision,
-    validated: dict[str, float],
-    fit_seconds: float,
+    state: TrainingState, logger: Logger, precision: Precision, fit_seconds: float
 ) -> dict[str, Any]:
     """Test the weights of the best epoch, and write the summary of the run."""
     config, data, module = state.config, state.data, state.module
@@ -174,7 +169,7 @@ def finish(
         best = read_checkpoint(state.run_dir / "checkpoints" / "best.ckpt")
         module.load_state_dict(best["state_dict"])  # [test] not the weights of the last epoch
     tested = evaluate.test(module, data.test_dataloader(), data.device, precision)
-    metrics = {**validated, **tested}
+    metrics = {**state.validated, **tested}
     logger.log({**tested, "epoch": state.epoch}, state.global_step)
     logger.hyperparameters(config.hparams(), final_metrics(metrics))
     logger.close()

@@ -42,7 +42,8 @@ def test_the_bar_counts_the_batches_of_an_epoch(side, shown):
 
 
 def test_the_bar_ends_with_the_same_loss_and_accuracy_on_both_sides(shown):
-    ends = [re.findall(r"loss=(\d\.\d{3}), val_acc=([01]\.\d{3})", shown[side]) for side in SIDES]
+    pattern = r"train/loss=(\d\.\d{3}), val/accuracy=([01]\.\d{3})"
+    ends = [re.findall(pattern, shown[side]) for side in SIDES]
     assert ends[0][-1] == ends[1][-1]
 
 
