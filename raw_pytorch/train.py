@@ -13,7 +13,6 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from raw_pytorch import checkpoint, devices, distributed, evaluate
 from raw_pytorch.data import ImageData
@@ -112,7 +111,7 @@ def train(config: Config) -> dict[str, Any]:
             if is_stepping:  # [accumulate] and not after every batch
                 scaler.unscale_(optimizer)  # [precision] before clipping
                 if config.gradient_clip_val is not None:  # [clip] the sum of the window, once
-                    clip_grad_norm_(module.parameters(), config.gradient_clip_val)
+                    torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip_val)
                 scaler.step(optimizer)  # [train] [precision] skips gradients that overflowed
                 scaler.update()  # [precision] a smaller scale if they did
                 devices.mark_step(device)  # [device] a TPU computes now

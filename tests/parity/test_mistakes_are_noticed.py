@@ -54,7 +54,7 @@ MORE = {
         Edit("train.py", "module.train()", "pass"),
     ],
     "clipping before the window is full": [
-        Edit("train.py", "bar.step(loss)", "clip_grad_norm_(module.parameters(), 1)")
+        Edit("train.py", "bar.step(loss)", "torch.nn.utils.clip_grad_norm_(module.parameters(), 1)")
     ],
     "early stopping that never stops": [Edit("train.py", "and not early_stopping.should_stop", "")],
 }
