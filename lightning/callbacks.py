@@ -12,9 +12,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning.data import ImageData
 from shared import ranks
 from shared.figures import add_figures
 from shared.finite import FiniteLoss
@@ -43,14 +45,19 @@ class SeedEpochs(Callback):
 class CheckLoss(Callback):
     """Ends a run whose loss is NaN or infinite, before such a loss changes the weights.
 
+    Args:
+        every_n: on an accelerator, the number of losses that are looked at together.
+
     Raises:
         RunError: the message names the step and the learning rate.
     """
 
-    finite_loss: FiniteLoss | None = None
+    def __init__(self, every_n: int) -> None:
+        self.every_n = every_n
+        self.finite_loss: FiniteLoss | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.finite_loss = FiniteLoss(trainer.optimizers[0], trainer.log_every_n_steps)
+        self.finite_loss = FiniteLoss(trainer.optimizers[0], self.every_n)
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
@@ -90,7 +97,8 @@ class ResumeWithinEpoch(Callback):
         checkpoint["validated"] = {n: v.item() for n, v in logged.items() if n.startswith("val/")}
         checkpoint["generators"] = generator_state(pl_module.device)
         with metric.sync_context():  # [ddp] what all processes have counted
-            counts = {name: value.clone() for name, value in metric.metric_state.items()}
+            state = metric.metric_state.items()
+            counts = {name: value.clone() for name, value in state if isinstance(value, Tensor)}
         checkpoint[self.metric] = counts
 
     def on_load_checkpoint(
@@ -200,38 +208,46 @@ class DrawGraph(Callback):
     """[log] Draws the graph of the model in TensorBoard once, from its `example_input_array`."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            images = pl_module.example_input_array.to(pl_module.device)
-            trainer.logger.experiment.add_graph(pl_module, images)
+        images = pl_module.example_input_array
+        # Under fast_dev_run, the Trainer has another logger, which writes nothing.
+        if isinstance(trainer.logger, TensorBoardLogger) and isinstance(images, Tensor):
+            trainer.logger.experiment.add_graph(pl_module, images.to(pl_module.device))
 
 
 class DrawFigures(Callback):
     """[log] Draws what the last validation found, once: drawing takes as long as an epoch of the
-    digits. Its `validation_step` has to return logits [B, 10]."""
+    digits. The module's `validation_step` has to return logits [B, 10]."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: ImageData) -> None:
+        self.data = data
         self.logits: list[Tensor] = []
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.logits.clear()
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Tensor, *_: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self.logits.append(outputs)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.logits and not trainer.fast_dev_run:
-            data, step = trainer.datamodule, trainer.global_step - 1
+        if self.logits and isinstance(trainer.logger, TensorBoardLogger):
             probabilities = torch.cat(self.logits).float().softmax(dim=1)
             probabilities = ranks.gather(probabilities)  # [ddp] from all processes
+            writer, split = trainer.logger.experiment, self.data.splits["val"]
             if trainer.is_global_zero:
-                writer, name = trainer.logger.experiment, data.hparams.dataset
-                add_figures(writer, name, data.splits["val"], probabilities, step)
+                name, step = self.data.hparams["dataset"], trainer.global_step - 1
+                add_figures(writer, name, split, probabilities, step)
 
 
 class CompileNetwork(Callback):
     """Compiles the module's network, after the graph is drawn: a compiled one cannot be drawn."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        compile_network(pl_module.net, pl_module.device)
+        compile_network(pl_module.get_submodule("net"), pl_module.device)

@@ -54,6 +54,7 @@ class ImageData(pl.LightningDataModule):
         return data.make_eval_loader(self.splits["test"], **self._options())
 
     def _options(self) -> dict[str, Any]:
+        assert self.trainer is not None  # The Trainer asks for the loaders.
         return dict(
             batch_size=self.hparams["batch_size"],
             seed=self.hparams["seed"],

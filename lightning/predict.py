@@ -6,6 +6,7 @@ python -m lightning predict --images a.png b.jpg
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -35,10 +36,12 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     # [predict] Eval mode and no gradients again; the answers come back on the CPU, batch by batch.
     if images:
         loader, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
-        probabilities = torch.cat(trainer.predict(module, loader))
+        answers: Any = trainer.predict(module, loader)
+        probabilities = torch.cat(answers)
         print_answers(config.dataset, images, probabilities, problems)
         return probabilities
-    probabilities = torch.cat(trainer.predict(module, data))
+    batches: Any = trainer.predict(module, data)
+    probabilities = torch.cat(batches)
     probabilities = gather(probabilities)  # [ddp] from all processes, in the order of the split
     write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
     return probabilities

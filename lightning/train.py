@@ -25,7 +25,8 @@ from shared.summary import final_metrics, write_summary
 def train(config: Config) -> dict[str, Any]:
     """Train, then test the best weights. Returns the content of `summary.json`."""
     config = after_restart("lightning", config)  # [ddp] torchrun has replaced a dead process
-    ckpt_path, saved = None, {"validated": {}}
+    ckpt_path = None
+    saved: dict[str, Any] = {"validated": {}}
     if config.ckpt_path is not None:  # [resume] refused here, or exactly resumed
         ckpt_path = find_checkpoint("lightning", config)
         saved = check_checkpoint(ckpt_path, config, resume=True)
@@ -44,12 +45,12 @@ def train(config: Config) -> dict[str, Any]:
         ModelCheckpoint(folder, "best", monitor="val/loss", enable_version_counter=False),
         ModelCheckpoint(folder, "last", enable_version_counter=False),
         ours.SeedEpochs(config.seed),
-        ours.CheckLoss(),
+        ours.CheckLoss(config.log_every_n_steps),
         ours.ResumeWithinEpoch("train_accuracy", config.recipe()),
         ours.SaveWithinEpoch(folder / "last.ckpt", config.checkpoint_every_n_steps),
         ours.StopOnSignal(interrupt, folder / "last.ckpt"),
         ours.DrawGraph(),
-        ours.DrawFigures(),
+        ours.DrawFigures(data),
         clock,
     ]
     if config.early_stopping_patience is not None:  # [early-stop] None: never
@@ -73,12 +74,13 @@ def train(config: Config) -> dict[str, Any]:
 
     interrupt.finish()
     # [resume] A run that was stopped after its last epoch does not validate again.
-    metrics = {**saved["validated"], **trainer.callback_metrics}
+    metrics: dict[str, Any] = {**saved["validated"], **trainer.callback_metrics}
     run_dir = trainer.strategy.broadcast(run_dir)  # [ddp] the first process has made it
     # [test] The weights of the best epoch, not those of the last.
     best = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"
     metrics |= trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False)[0]
-    trainer.logger.log_hyperparams(config.hparams(), final_metrics(metrics))
+    if trainer.logger is not None:
+        trainer.logger.log_hyperparams(config.hparams(), final_metrics(metrics))
     device, train_images = trainer.strategy.root_device, len(data.splits["train"])
     return write_summary(
         "lightning", run_dir, config, module, metrics, device, train_images, clock.seconds
