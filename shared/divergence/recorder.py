@@ -80,6 +80,14 @@ def tensors(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, T
             yield from tensors(part, f"{path}/{i}", depth + 1)
 
 
+def is_wrapper(module: nn.Module) -> bool:
+    """Whether it is a DistributedDataParallel or another wrapper of its kind."""
+    return (
+        isinstance(getattr(module, "module", None), nn.Module)
+        and "Parallel" in type(module).__name__
+    )
+
+
 def random_state() -> str:
     """The state of the generators that dropout draws from, as a checksum."""
     state = zlib.crc32(torch.get_rng_state().numpy())
@@ -240,6 +248,8 @@ class Recorder:
         if self.depth == 1 and not self.busy:
             self.watch_scalars()
             self.begin(module, args)
+        elif self.call is not None and is_wrapper(module):
+            self.call["wrapped"] = True
 
     @counted
     def begin(self, module: nn.Module, args: Any) -> None:
@@ -252,8 +262,7 @@ class Recorder:
         training = any(m.training for m in module.modules() if next(m.children(), None) is None)
         if self.step >= self.steps and grad and training:
             raise Enough
-        inner = getattr(module, "module", None)
-        is_wrapped = isinstance(inner, nn.Module) and "Parallel" in type(module).__name__
+        is_wrapped = is_wrapper(module)
         self.call = {
             "step": self.step,
             "module": type(module).__name__,
@@ -266,7 +275,7 @@ class Recorder:
             "outputs": [],
             "where": where(),
         }
-        root = inner if is_wrapped else module
+        root = module.module if is_wrapped else module
         known = self.is_known(root)
         changed = not known or not grad
         self.call["_module"] = root

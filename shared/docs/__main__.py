@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from shared.docs import faults
 from shared.docs.readme import (
+    blocks_of,
     from_bench,
     from_source,
     generate,
@@ -25,10 +26,13 @@ READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")
 def main() -> None:
     keep_bench()
     blocks = {**from_source(), **measured(), **from_bench()}
-    chinese = {name: in_chinese(content) for name, content in blocks.items()}
-    chinese |= from_bench(code="zh")
-    for path, content in zip(READMES, (blocks, chinese), strict=True):
-        write_atomically(path, generate(path.read_text(encoding="utf-8"), content))
+    english, chinese = READMES
+    text = generate(english.read_text(encoding="utf-8"), blocks)
+    write_atomically(english, text)
+    # The whole of the English one, not only what is new: its Chinese words may be.
+    translated = {name: in_chinese(content) for name, content in blocks_of(text).items()}
+    translated |= from_bench(code="zh")
+    write_atomically(chinese, generate(chinese.read_text(encoding="utf-8"), translated))
     if "faults" in blocks:
         write_atomically(ROOT / "tests" / "README.md", faults.page())
     elif untried := faults.missing():

@@ -43,6 +43,11 @@ def generate(text: str, blocks: dict[str, str]) -> str:
     return text
 
 
+def blocks_of(text: str) -> dict[str, str]:
+    """The blocks of a README by name."""
+    return dict(re.findall(r"<!-- ([a-z]+) -->\n(.*?)\n<!-- /\1 -->", text, re.S))
+
+
 # What is said of the files that only one side has.
 ONE_SIDED = {
     "raw": "an argument or a callback for each",
@@ -75,7 +80,8 @@ def file_table() -> str:
         cells = (lines, "–") if side == "raw" else ("–", lines)
         rows += [(names, *cells, words)] if alone else []
     raw_total, lightning_total = file_totals()
-    rows.append(("all but `minimal.py`", str(raw_total), str(lightning_total), ""))
+    name = "all but `minimal.py` and `basic.py`"
+    rows.append((name, str(raw_total), str(lightning_total), "a training program each"))
     return table(("file", "raw_pytorch", "lightning", ""), rows, "lrrl")
 
 
@@ -95,7 +101,10 @@ def concern_table() -> str:
         shown = ", ".join(list(dict.fromkeys(names))[:3]) + (", …" if len(set(names)) > 3 else "")
         # What one tells the Trainer says more than a class of one's own.
         order = {"train.py": 0, "trainer.py": 1}
-        theirs = sorted(lightning[tag], key=lambda p: (order.get(p.file, 2), p.file))
+        theirs = sorted(
+            (place for place in lightning[tag] if place.file not in APART),
+            key=lambda p: (order.get(p.file, 2), p.text.endswith(":"), p.file),
+        )
         text = theirs[0].text
         expression = f"`{text if len(text) <= 64 else text[:61] + '...'}`"
         lines = str(total(raw[tag])), str(total(lightning[tag]))

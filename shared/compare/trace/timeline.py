@@ -13,7 +13,7 @@ from shared.compare.trace.where import Line, way
 # Where a part of the epoch begins. Each batch begins with its own `next(batches)`.
 BEGINS = {
     "on_sanity_check_start": "sanity",
-    "data.train_dataloader": "start",
+    "on_train_start": "start",
     "on_validation_model_zero_grad": "validation",
     "on_train_epoch_end": "end",
 }

@@ -106,8 +106,11 @@ class Tracer:
         if of == "loss":
             return args[0].requires_grad and args[0].ndim == 0
         if of == "metric":
-            # Lightning wraps what it logs into metrics of its own; those are not the module's.
-            return type(args[0]).__module__.startswith(("torchmetrics", f"{self.side}.metrics"))
+            # Lightning wraps what it logs into metrics of its own; those are not the module's. What
+            # a metric calls on itself, to begin with, is not the run's doing.
+            home = type(args[0]).__module__
+            is_own = caller.f_globals["__name__"] == home
+            return home.startswith(("torchmetrics", f"{self.side}.metrics")) and not is_own
         return of == "all" or not caller.f_globals["__name__"].startswith("torch.")
 
     def wrap(self, operation: Operation, function: Callable, *bound: Any) -> Callable:
