@@ -25,9 +25,9 @@ from shared.seeds import generator_state, restore_generators, seed_epoch
 from shared.signals import Interrupt
 
 
-def is_between_steps(trainer: pl.Trainer, batch_idx: int) -> bool:
+def is_between_steps(trainer: pl.Trainer) -> bool:
     """Whether the optimizer has just stepped, and not for the last time in its epoch."""
-    is_window_full = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    is_window_full = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
     return is_window_full and not trainer.is_last_batch
 
 
@@ -129,15 +129,8 @@ class SaveWithinEpoch(Callback):
         self.path = path
         self.every_n_steps = every_n_steps
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if self.every_n_steps is None or not is_between_steps(trainer, batch_idx):
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        if self.every_n_steps is None or not is_between_steps(trainer):
             return
         if trainer.global_step % self.every_n_steps == 0:
             trainer.save_checkpoint(self.path, weights_only=False)
@@ -169,15 +162,8 @@ class StopOnSignal(Callback):
         decide = trainer.strategy.reduce_boolean_decision
         self.interrupt.any_of = lambda received: decide(received, all=False)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if is_between_steps(trainer, batch_idx) and self.interrupt.requested():
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        if is_between_steps(trainer) and self.interrupt.requested():
             trainer.save_checkpoint(self.last, weights_only=False)
             self.saved = True
 
@@ -225,15 +211,7 @@ class DrawFigures(Callback):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.logits.clear()
 
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_batch_end(self, _: Any, __: Any, outputs: Any, *___: Any) -> None:
         self.logits.append(outputs)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -23,12 +23,8 @@ def test(config: Config) -> tuple[Path, Mapping[str, float]]:
     Returns:
         The checkpoint's path, and `test/loss` and `test/accuracy` over the test split.
     """
-    trainer = pl.Trainer(
-        **trainer_options(config),
-        fast_dev_run=config.fast_dev_run,
-        logger=False,
-        enable_checkpointing=False,
-    )
+    options = {**trainer_options(config), "fast_dev_run": config.fast_dev_run}
+    trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
     ckpt_path = find_checkpoint("lightning", config)
     check_checkpoint(ckpt_path, config, resume=False)
     data = ImageData(**config.data_hparams())
