@@ -68,7 +68,7 @@ def train(config: Config) -> dict[str, Any]:
     if saved is not None:
         state.load_state_dict(saved)  # [resume] now that everything with a state is there
     logger = Logger(run_dir, config)  # [log] TensorBoard
-    logger.graph(module, device)  # [log] a compiled network could not be drawn
+    logger.graph(module, device)  # [log] first, since a compiled network cannot be drawn
     if config.compile:
         devices.compile_network(module, device)
     network = distributed.wrap(module.net, device)  # [ddp] averages gradients over the processes
@@ -89,7 +89,8 @@ def train(config: Config) -> dict[str, Any]:
         bar.start_epoch(state.epoch, state.batch_idx)  # [progress] one bar for each epoch
         module.train()  # [train] evaluation has switched dropout off
         for batch_idx, batch in enumerate(train_loader, start=state.batch_idx):  # [train] an epoch
-            logger.log_step({"lr": scheduler.get_last_lr()[0]}, state.global_step)  # [log] in use
+            # [log] The rate that the next step uses.
+            logger.log_step({"lr": scheduler.get_last_lr()[0]}, state.global_step)
             batch = devices.move(batch, device)  # [device] to where the weights are
 
             # [accumulate] A window of batches makes one step; the last of an epoch may be shorter.
@@ -105,7 +106,7 @@ def train(config: Config) -> dict[str, Any]:
                 optimizer.zero_grad()  # [train] or the gradients would add up for ever
             loss_share = loss / config.accumulate_grad_batches  # [accumulate] a mean over batches
             scaler.scale(loss_share).backward()  # [train] [precision] small ones would underflow
-            state.batch_idx = batch_idx + 1  # [resume] where the epoch goes on
+            state.batch_idx = batch_idx + 1  # [resume] where the epoch would continue
             bar.step(loss)  # [progress] the loss is read only when the bar is drawn
 
             if is_stepping:  # [accumulate] and not after every batch
