@@ -1,4 +1,4 @@
-"""The generated parts of both READMEs: what stands in them."""
+"""The generated parts of the READMEs: what stands in them, and in which file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import yaml
 
 from shared.bench.claims import claims_block
 from shared.bench.results import FOLDER, read_bench, read_peers
-from shared.bench.tables import bench_block
+from shared.bench.tables import bench_block, cost_block
 from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import APART, LIGHTNING, RAW, file_totals, files
-from shared.docs import faults
+from shared.docs.loops import loops_table
 from shared.files import RUNS, SIDES, write_atomically
 from shared.mistakes.catalogue import VERDICTS, mistakes
 from shared.processes import ROOT
@@ -25,6 +25,40 @@ from shared.reporting.markdown import table
 from shared.summary import print_summary
 
 MEASURED = ROOT / "shared" / "bench" / "measured"
+
+
+# Folders whose README has generated blocks, in English and, beside it, in Chinese.
+FOLDERS = (
+    ROOT,
+    ROOT / "shared" / "bench",
+    ROOT / "shared" / "compare",
+    ROOT / "shared" / "mistakes",
+)
+ENGLISH, CHINESE = "README.md", "README.zh-TW.md"
+
+
+def write_anew(blocks: dict[str, str]) -> None:
+    """Write each block into the README that has a place for it, in both languages.
+
+    Raises:
+        ValueError: a block has no place, or more than one.
+    """
+    texts = {folder: (folder / ENGLISH).read_text(encoding="utf-8") for folder in FOLDERS}
+    for name in blocks:
+        homes = [folder for folder, text in texts.items() if name in blocks_of(text)]
+        if len(homes) != 1:
+            raise ValueError(f"{len(homes)} READMEs have a block {name}; expected one")
+    for folder, text in texts.items():
+        own = {name: blocks[name] for name in blocks_of(text) if name in blocks}
+        english = generate(text, own)
+        write_atomically(folder / ENGLISH, english)
+        # All of the English blocks, not only the new ones: their Chinese words may be new.
+        in_english = blocks_of(english)
+        translated = {name: in_chinese(content) for name, content in in_english.items()}
+        measured = from_bench(code="zh")
+        translated |= {name: measured[name] for name in in_english if name in measured}
+        chinese = (folder / CHINESE).read_text(encoding="utf-8")
+        write_atomically(folder / CHINESE, generate(chinese, translated))
 
 
 def generate(text: str, blocks: dict[str, str]) -> str:
@@ -37,7 +71,7 @@ def generate(text: str, blocks: dict[str, str]) -> str:
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         pattern = re.compile(rf"{begin}(?:.*?\n)?{end}", re.S)
         if (count := len(pattern.findall(text))) != 1:
-            raise ValueError(f"README.md: {count} blocks {name}; expected one")
+            raise ValueError(f"a README has {count} blocks {name}; expected one")
         before, after = pattern.split(text)
         text = f"{before}{begin}{content}\n{end}{after}"
     return text
@@ -57,7 +91,11 @@ ONE_SIDED = {
 
 def from_source() -> dict[str, str]:
     """The blocks that follow from the code alone."""
-    return {"files": file_table(), "concerns": concern_table()}
+    return {
+        "loops": loops_table(),
+        "files": file_table(),
+        "concerns": concern_table(),
+    }
 
 
 def file_table() -> str:
@@ -130,8 +168,6 @@ def measured() -> dict[str, str]:
     path = RUNS / "mistakes" / "mistakes.json"
     if path.is_file():
         blocks["mistakes"] = mistake_table(json.loads(path.read_text())["rows"])
-    if faults.found() and not faults.missing():
-        blocks["faults"] = faults.faults_table()
     return blocks
 
 
@@ -158,6 +194,7 @@ def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
     if result is None:
         return {}
     return {
+        "cost": cost_block(result, code),
         "bench": bench_block(result, read_peers(folder / "peers.json"), code),
         "claims": claims_block(result, code),
     }

@@ -1,0 +1,40 @@
+"""The example of the divergence tool in the README: a copy of the raw basic.py that lacks a line,
+against the other side's basic.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from shared.mistakes.edits import Edit, changed
+from shared.processes import ROOT
+
+NAME = "my_loop.py"
+FORGOTTEN = Edit("basic.py", "optimizer.zero_grad()", "pass")
+
+
+def report() -> str:
+    """What the tool prints, from the first difference to the advice. Both programs are run.
+
+    Raises:
+        ValueError: it found no difference.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / NAME
+        path.write_text(changed("raw_pytorch", [FORGOTTEN])["basic.py"])
+        programs = f"python {path}", "python -m lightning.basic"
+        done = subprocess.run(
+            [sys.executable, "-m", "shared.divergence", *programs],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        shown = done.stdout.replace(f"{path.parent}{os.sep}", "")
+    if "FIRST DIFFERENCE" not in shown:
+        raise ValueError(f"the tool found no difference: {done.stdout}{done.stderr}")
+    body = shown[shown.index("FIRST DIFFERENCE") : shown.index("\n\nStep")]
+    return f"```text\n{body}\n```"
