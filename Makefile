@@ -18,7 +18,7 @@ WORKERS = $(shell $(PY) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help raw lightning basic minimal compare diff test tensorboard setup accuracy mistakes bench
+.PHONY: help raw lightning basic compare test minimal diff tensorboard mistakes setup accuracy bench
 .PHONY: bench-peers test-long test-chaos test-xla lint types readme lock audit clean distclean
 
 ##@ To learn:
@@ -29,17 +29,21 @@ lightning: $(READY) ## Train with Lightning, then test: the weights are equal
 basic: $(READY) ## Run both programs of one chapter each
 	$(PY) -m raw_pytorch.basic
 	$(PY) -m lightning.basic
+compare: $(READY) ## Write a page about a run of each side, into runs/compare
+	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,$(TRAIN)) $(ARGS)
+test: $(READY)-test $(READY)-lint $(READY)-browser ## Prove that both sides are the same run
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+##@ To look closer:
 minimal: $(READY) ## Run both programs of one screen each
 	$(PY) -m raw_pytorch.minimal
 	$(PY) -m lightning.minimal
-compare: $(READY) ## Write a page about a run of each side, into runs/compare
-	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,$(TRAIN)) $(ARGS)
 diff: ## Show both codes beside each other; FILE=train shows one
 	@$(firstword $(wildcard $(PY)) $(PYTHON)) -m shared.compare.diff $(FILE)
-test: $(READY)-test $(READY)-lint $(READY)-browser ## Prove that both sides are the same run
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 tensorboard: $(READY) ## Show the curves of all runs on http://127.0.0.1:6006
 	$(PY) -m tensorboard.main --logdir runs --host 127.0.0.1 --port $(PORT)
+mistakes: $(READY) ## Make the classic mistakes, and see each of them named
+	$(PY) -m shared.mistakes $(ARGS)
 
 ##@ For maintainers:
 help: ## Show this list
@@ -49,8 +53,6 @@ setup: $(READY) ## Install what training needs; each command adds its own
 	@echo '$(VENV) is ready. For another: make distclean, then make setup with PYTHON= or TORCH_INDEX='
 accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
 	$(PY) -m shared.bench.accuracy --dataset $(DATASET) $(ARGS)
-mistakes: $(READY) ## Make the classic mistakes, and see each of them named
-	$(PY) -m shared.mistakes $(ARGS)
 bench: $(READY) ## Measure the speed in ten minutes; ARGS=--quick in two
 	$(PY) -m shared.bench $(ARGS)
 bench-peers: $(READY) ## Time the scripts in PEERS=FOLDER to 99 % on MNIST

@@ -100,7 +100,7 @@ def from_source() -> dict[str, str]:
 
 def file_table() -> str:
     """A row for each file of both sides that teaches something, one for those of either side alone,
-    and the totals."""
+    one for what only the other side's format asks for, and the totals."""
     shown = [file for file in files() if file.name != "__main__.py"]
     rows = [
         (f"`{file.name}`", str(file.raw), str(file.lightning), "")
@@ -117,6 +117,10 @@ def file_table() -> str:
         names = ", ".join(f"`{file.name}`" for file in alone)
         cells = (lines, "–") if side == "raw" else ("–", lines)
         rows += [(names, *cells, words)] if alone else []
+    for file in shown:
+        if file.name == "lightning_format.py":
+            words = "only for Lightning's checkpoint format, in no total"
+            rows.append((f"`{file.name}`", str(file.raw), "–", words))
     raw_total, lightning_total = file_totals()
     name = "all but `minimal.py` and `basic.py`"
     rows.append((name, str(raw_total), str(lightning_total), "a training program each"))
@@ -234,7 +238,6 @@ def in_chinese(block: str) -> str:
             return text
         parts = [known.get(part, part) for part in text.strip().split("; ")]
         translated = re.sub(r"^(\d+) of (\d+)$", r"\1 / \2", known["; "].join(parts))
-        translated = re.sub(r" shared$", known["shared"], translated)
         return text.replace(text.strip(), translated) if text.strip() else text
 
     def row(line: str) -> str:
