@@ -132,19 +132,17 @@ def cost_block(result: BenchResult, code: str = "en") -> str:
     word = partial(say, code=code)
     parts, measured = main_rows(result)
     mnist = 2 * parts.index("mnist")
-    width, *shares = share_rows(result)[0]
+    _, *shares = share_rows(result)[0]  # of the width that is the default
     rows = [
         *([word(key), *counts] for key, *counts in line_rows()),
         *([word(key), *cells[mnist : mnist + 2]] for key, *cells in measured if key in COSTS),
-        [f"{word('of the limit')} {width}", *shares],
+        [word("share of the limit"), *shares],
     ]
     rows = [[name, *(cell.split(" ")[0] for cell in cells)] for name, *cells in rows]
-    per_epoch, per_step = overhead_line(result)
-    adds = word("bench adds", epoch=f"{per_epoch:.1f}", step=f"{per_step:,.0f}")
     cpu, cores = result["machine"]["cpu"], str(result["machine"]["cores"])
     used = str(result["settings"]["threads"])
     where = word("cost where", repeats=repeats(result), cpu=cpu, used=used, cores=cores)
-    return f"{table(['', *SIDES], rows, 'lrr')}\n\n{adds}{where}"
+    return f"{table(['', *SIDES], rows, 'lrr')}\n\n{where}"
 
 
 def line_rows() -> list[list[str]]:

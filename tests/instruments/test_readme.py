@@ -181,9 +181,8 @@ def test_the_first_one_is_read_in_ten_minutes(text):
 
 def words(text: str) -> float:
     """How many words there are. A word in Chinese has one or two characters."""
-    chinese = re.compile("[\u4e00-\u9fff]")
-    others = chinese.sub(" ", re.sub(r"[|，。、；：（）？]", " ", text)).split()
-    return len(others) + len(chinese.findall(text)) / 1.5
+    others = re.sub(r"[^\x00-\x7f]|\|", " ", text).split()
+    return len(others) + len(re.findall("[\u4e00-\u9fff]", text)) / 1.5
 
 
 def width(text: str) -> int:
@@ -247,7 +246,8 @@ def commands(text: str) -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
     lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
     inline = re.findall(
-        r"`((?:make|python|torchrun|\.) [^`\n]+)`", re.sub("```.*?```", "", text, flags=re.S)
+        r"`((?:make|python|torchrun|\.(?= \.venv)) [^`\n]+)`",
+        re.sub("```.*?```", "", text, flags=re.S),
     )
     return [line for line in lines if line] + inline
 
@@ -343,6 +343,15 @@ def test_its_links_and_pictures_are_there(path):
             titles = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.M)
             slugs = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
             assert anchor in slugs, target
+
+
+def test_the_picture_has_a_dark_variant_where_there_is_one():
+    name = "shared/docs/page-dark.png"
+    source = f'<source media="(prefers-color-scheme: dark)" srcset="{name}">'
+    for text in (README, CHINESE[HOME]):
+        picture = re.search("<picture>.*?</picture>", text)
+        assert picture and 'src="shared/docs/page.png"' in picture[0]
+        assert (source in picture[0]) == (ROOT / name).is_file(), f"<picture> needs {source}"
 
 
 def test_the_table_of_shared_has_all_that_lies_there():
