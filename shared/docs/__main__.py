@@ -11,6 +11,7 @@ from __future__ import annotations
 from shared.docs import faults
 from shared.docs.example import report
 from shared.docs.readme import from_bench, from_source, keep_bench, measured, write_anew
+from shared.errors import run
 from shared.files import write_atomically
 from shared.processes import ROOT
 
@@ -25,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

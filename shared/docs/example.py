@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from shared.errors import RunError
 from shared.mistakes.edits import Edit, changed
 from shared.processes import ROOT
 
@@ -20,7 +21,7 @@ def report() -> str:
     """What the tool prints, from the first difference to the advice. Both programs are run.
 
     Raises:
-        ValueError: it found no difference.
+        RunError: it found no difference.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / NAME
@@ -35,6 +36,7 @@ def report() -> str:
         )
         shown = done.stdout.replace(f"{path.parent}{os.sep}", "")
     if "FIRST DIFFERENCE" not in shown:
-        raise ValueError(f"the tool found no difference: {done.stdout}{done.stderr}")
+        said = " ".join((done.stdout + done.stderr).split())
+        raise RunError(f"the example of the divergence tool shows no difference: {said[-300:]}")
     body = shown[shown.index("FIRST DIFFERENCE") : shown.index("\n\nStep")]
     return f"```text\n{body}\n```"
