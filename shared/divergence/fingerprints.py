@@ -138,6 +138,13 @@ def fingerprint(tensor: Tensor, *, rows: bool = False) -> Print:
     return kept
 
 
+def digest(tensor: Tensor) -> str:
+    """The `hash` of a fingerprint, and no more."""
+    if not is_plain(tensor):
+        return type(tensor).__name__
+    return hashlib.blake2b(raw_bytes(dense(tensor)), digest_size=8).hexdigest()
+
+
 def same(a: Print, b: Print) -> bool:
     """Equal to the bit."""
     return a["hash"] == b["hash"] and a["dtype"] == b["dtype"] and a["shape"] == b["shape"]

@@ -46,6 +46,8 @@ def computed(
         return
     apart = parted(graphs(x["operations"]), graphs(y["operations"]))
     if outputs_differ and scores is not None:
+        within = [[p for p in graphs(v["operations"]) if p["layer"]] for v in (x, y)]
+        apart = parted(*within)
         yield _computed_otherwise(a, b, apart, scores, number, "forward", x, y)
         return
     if not f or not g:

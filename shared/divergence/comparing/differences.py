@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..records import Run, Step
 from . import batches, computing, evaluation, reported, saving, updates, weights
-from .finding import Finding, where
+from .finding import EPSILON, Finding, where
 from .matching import Matching
 from .resuming import resumed
 
@@ -85,7 +85,10 @@ def _has_grown(found: Finding, drifted: float) -> bool:
         return True
     if not values or found.size is None or not drifted or "alone" in found.text:
         return False
-    return found.size <= 1000 * drifted and found.size < 0.1
+    if found.cause == "stepped" and "alone" not in found.text:
+        # Adam makes whole steps of gradients that are nothing but rounding.
+        return found.size < 0.1
+    return found.size <= 1000 * max(drifted, EPSILON["float32"]) and found.size < 0.1
 
 
 def _differences(a: Run, b: Run, match: Matching, notes: list[str]) -> Iterator[Finding]:

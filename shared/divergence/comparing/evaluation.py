@@ -8,7 +8,7 @@ from ..fingerprints import same
 from ..records import Forward, Loss, Run
 from .batches import inputs, modes
 from .computing import outputs
-from .finding import Finding, where
+from .finding import Finding, relative, where
 
 
 def evaluations(a: Run, b: Run, number: int, notes: list[str]) -> Iterator[Finding]:
@@ -44,7 +44,8 @@ def evaluations(a: Run, b: Run, number: int, notes: list[str]) -> Iterator[Findi
     for p, q in losses(a, b, number):
         if not same(p["input"], q["input"]) and p["input"]["shape"] == q["input"]["shape"]:
             text = "What the model gave differs."
-            yield Finding("evaluation", number, text, None, where(p, q))
+            size = relative(p["input"], q["input"])
+            yield Finding("evaluation", number, text, None, where(p, q), size)
     if len(mine) != len(other):
         text = f"A evaluated {len(mine)} batches after this step, B {len(other)}."
         sizes = [sum(e["inputs"][0]["shape"][0] for e in v if e["inputs"]) for v in (mine, other)]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks_of
 
-from ..fingerprints import checksum, dense, fingerprint, is_plain
+from ..fingerprints import checksum, dense, digest, fingerprint, is_plain
 from . import modules
 from .operations import Operations, described, tensors
 from .record import Enough, Record, bound, generators, is_compiling
@@ -115,6 +115,7 @@ class Calls:
         record = self.record
         if record.step >= record.steps and grad and training and self._begins_a_step():
             raise Enough
+        self.flush_evaluation()
         self.before_pass()
         root = module
         while isinstance(inner := getattr(root, "module", None), nn.Module) and (
@@ -158,7 +159,7 @@ class Calls:
         named = [(n, t) for n, t in named if is_plain(t)]  # a lazy layer has none yet
         version = (self.record.step, [(id(t), _version(t)) for _, t in named])
         if self.versions.get(id(module), (None,))[0] != version:
-            state = [(n, fingerprint(t)["hash"], list(t.shape)) for n, t in named]
+            state = [(n, digest(t), list(t.shape)) for n, t in named]
             self.versions[id(module)] = version, state
         return self.versions[id(module)][1]
 
@@ -371,7 +372,7 @@ def _item(tensor: Tensor) -> float | None:
 
 
 def _bare(tensor: Tensor) -> dict[str, str]:
-    return {"hash": fingerprint(tensor)["hash"]}
+    return {"hash": digest(tensor)}
 
 
 def _version(tensor: Tensor) -> int:

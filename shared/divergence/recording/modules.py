@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..fingerprints import fingerprint
+from ..fingerprints import digest
 from ..records import Where
 from .operations import described, tensors
 
@@ -128,7 +128,7 @@ class Models:
                 self.since[i] < step
                 and len(mine) == len(theirs)
                 and all(
-                    a.shape == b.shape and fingerprint(a)["hash"] == fingerprint(b)["hash"]
+                    a.shape == b.shape and digest(a) == digest(b)
                     for a, b in zip(mine, theirs, strict=True)
                 )
             ):

@@ -14,7 +14,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from ..fingerprints import fingerprint, is_plain
+from ..fingerprints import digest, fingerprint, is_plain
 from ..records import Where
 from .calls import Calls, norm
 from .record import Record
@@ -84,7 +84,7 @@ class Optimizers:
         was a backward pass since, has the program updated them itself?"""
         if not self.models.all:
             return
-        current = {n: fingerprint(p)["hash"] for n, p in self.models.parameters()}
+        current = {n: digest(p) for n, p in self.models.parameters()}
         changed = [n for n, h in current.items() if self.last.get(n, h) != h]
         if self.calls.micro and changed and torch.is_grad_enabled():
             self.take(None, where())

@@ -163,7 +163,8 @@ class Surroundings:
         if not is_called_directly():
             return
         for tag, value, percent in PRINTED.findall(text):
-            if len(tag) < 40:
+            tag = re.split(r"\b\d+\b", tag)[-1].strip()  # "epoch 3 loss" tells of a loss
+            if tag:
                 digits = len(value.split(".")[-1]) if "." in value and "e" not in value else None
                 self.record.write(
                     "number", source="print", tag=tag, where=place,
