@@ -41,7 +41,8 @@ def _answer(
     if result.finding is not None and (result.steps or not (a.trained or b.trained)):
         lines = _found(result.finding)
         lines += _ended((a, b), ends, timeout, aside=True)
-        lines += _before(result, result.finding.step)
+        if not result.finding.cause.startswith("resumed"):  # whose steps are those of another
+            lines += _before(result, result.finding.step)
         return lines + [""] * bool(notes) + notes, 1
     if stopped := _ended((a, b), ends, timeout, aside=evaluates):
         return stopped + _before(result, result.steps + 1) + notes, 1
