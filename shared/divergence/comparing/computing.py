@@ -217,8 +217,8 @@ def outputs(
         f, g = x["outputs"][0], y["outputs"][0]
     else:
         p, q = parted(*sides)
-        if p is None or q is None:
-            return
+        if p is None or q is None or p["name"] != q["name"]:
+            return  # what is counted of a batch is no output of the model
         f, g = _print(p), _print(q)
     if same(f, g):
         return
