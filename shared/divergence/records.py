@@ -278,8 +278,10 @@ def read(path: str | Path) -> Run:
         current = _add(run, current, event)
     if current.backwards:
         run.steps.append(current)
-    for events in (*run.evaluations.values(), *run.eval_losses.values()):
-        events.sort(key=lambda event: event["order"])
+    for evaluation in run.evaluations.values():
+        evaluation.sort(key=lambda event: event["order"])
+    for losses in run.eval_losses.values():
+        losses.sort(key=lambda event: event["order"])
     return run
 
 

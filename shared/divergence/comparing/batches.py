@@ -228,9 +228,9 @@ def generator(a: Run, b: Run, x: Backward, y: Backward, number: int) -> Iterator
         who = "A" if len(loaders[0]) > len(loaders[1]) else "B"
         events, fewer = loaders if who == "A" else loaders[::-1]
         known = [e["size"] for e in fewer]
-        event = next((e for e in reversed(events) if e["size"] not in known), events[-1])
-        text = f"{who} drew from it when an iterator over a DataLoader of {event['size']} samples"
-        lines = (event["where"], place[1]) if who == "A" else (place[0], event["where"])
+        loader = next((e for e in reversed(events) if e["size"] not in known), events[-1])
+        text = f"{who} drew from it when an iterator over a DataLoader of {loader['size']} samples"
+        lines = (loader["where"], place[1]) if who == "A" else (place[0], loader["where"])
         yield found("generator-loader", f"{text} was made.", who, lines)
     else:
         text = f"The state of {' and '.join(drawn)} differs before the forward pass."

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from ..fingerprints import Print, close, distance, ratio, same
 from ..records import Backward, Forward, Loss, Named, Operation, Run
@@ -73,8 +74,8 @@ def _scores(x: Backward, y: Backward) -> tuple[Print, Print] | None:
     forwards = x["forwards"], y["forwards"]
     if len(forwards[0]) != len(forwards[1]) or not all(forwards):
         return None
-    p, q = forwards[0][-1]["outputs"], forwards[1][-1]["outputs"]
-    return (p[0], q[0]) if p and q else None
+    outputs = forwards[0][-1]["outputs"], forwards[1][-1]["outputs"]
+    return (outputs[0][0], outputs[1][0]) if all(outputs) else None
 
 
 def _special(
@@ -91,9 +92,10 @@ def _special(
         keys = [k for k in p["given"] if p["given"][k] != q["given"].get(k)]
         if p["name"] == q["name"] and keys == ["reduction"]:
             kinds = p["given"]["reduction"], q["given"]["reduction"]
-            who = "A" if kinds[0] == "'sum'" else "B" if kinds[1] == "'sum'" else None
+            summed = "A" if kinds[0] == "'sum'" else "B" if kinds[1] == "'sum'" else None
             text = f"Reduction {kinds[0]} in A, {kinds[1]} in B. Loss: {values}."
-            return Finding("loss-reduction" if who else "loss-function", number, text, who, lines)
+            cause = "loss-reduction" if summed else "loss-function"
+            return Finding(cause, number, text, summed, lines)
         if p["name"] != q["name"] or keys:
             text = f"{_loss(p, keys)} in A, {_loss(q, keys)} in B. Loss: {values}."
             if not relative(f, g) <= TERMS * epsilon(f["dtype"]):
@@ -121,9 +123,12 @@ def _computed_otherwise(
 ) -> Finding:  # fmt: skip
     p, q = apart
     f, g = prints
-    last = (x["forwards"] or [None])[-1], (y["forwards"] or [None])[-1]
-    if kind == "loss":
-        last = x["losses"][-1] if x["losses"] else x, y["losses"][-1] if y["losses"] else y
+    last: list[Any] = []
+    for event in (x, y):
+        calls: list[Any] = (
+            [event, *event["losses"]] if kind == "loss" else [None, *event["forwards"]]
+        )
+        last.append(calls[-1])
     lines = where(p or last[0], q or last[1])
     size = relative(f, g) if f["shape"] == g["shape"] else math.inf
     shown = ""
@@ -150,9 +155,9 @@ def _computed_otherwise(
         text = f"{who} calls {called(more)}, whose result the other has nowhere; all that the other"
         return found(f"{kind}-more", f"{text} computes is in {who} too.")
     if p["dtype"] != q["dtype"]:
-        who = "A" if q["dtype"] in LOWER else "B" if p["dtype"] in LOWER else None
+        full = "A" if q["dtype"] in LOWER else "B" if p["dtype"] in LOWER else None
         text = f"The first result that differs is that of {called(p)}: {p['dtype']} in A,"
-        return found(f"{kind}-autocast", f"{text} {q['dtype']} in B.", who)
+        return found(f"{kind}-autocast", f"{text} {q['dtype']} in B.", full)
     if p["name"] != q["name"]:
         text = f"A calls {called(p)} where B calls {called(q)}."
         reason = f"A calls {p['name']} where B calls {q['name']}" if small else ""
@@ -177,9 +182,9 @@ def _computed_otherwise(
     scale = max(p["norm"], 1e-30) / math.sqrt(max(min(p["count"], 4096), 1))
     near = close(p["values"], q["values"], TERMS * epsilon(p["dtype"]) * scale * 4)
     reason = f"{p['name']} got the same tensors and settings, and gave them summed otherwise"
-    more = _surroundings(a, b, f)
+    around = _surroundings(a, b, f)
     text = f"{called(p)} gets the same tensors and settings on both sides and gives another result."
-    return found(kind, text, None, f"{reason}{f' ({more})' if more else ''}" if near else "")
+    return found(kind, text, None, f"{reason}{f' ({around})' if around else ''}" if near else "")
 
 
 def _argument(key: str) -> str:

@@ -144,14 +144,15 @@ def optimizer(
         p, q = mine[apart[0]][key], other_[apart[0]][key]
         among = "" if len(apart) == len(mine) else f" of {apart[0]} ({len(apart)} of {len(mine)})"
         text = f"{key}{among} is {number_of(p)} in A, {number_of(q)} in B."
-        cause, who, more = "optimizer-option", None, ""
+        cause, more = "optimizer-option", ""
+        blamed: str | None = None
         if len(apart) < len(mine) or len(x["groups"]) != len(y["groups"]):
             cause = "optimizer-groups" if key != "lr" else "optimizer-option"
         if key == "lr":
-            cause, who, more = _schedule(a, b, number)
+            cause, blamed, more = _schedule(a, b, number)
             if cause != "optimizer-lr":
                 made = x["schedule"] or x["where"], y["schedule"] or y["where"]
-        yield Finding(cause, number, text + more, who, made)
+        yield Finding(cause, number, text + more, blamed, made)
         return
 
 

@@ -61,8 +61,8 @@ def _seeding(a: Run, b: Run) -> tuple[str, str | None, str]:
     loads = [[v for v in run.loads if not v["step"] and v["of"] == "weights"] for run in (a, b)]
     if bool(loads[0]) != bool(loads[1]):
         who, there = ("A", loads[0]) if loads[0] else ("B", loads[1])
-        line = there[0]["where"]
-        text = f"{who} loads weights before its first step{f' (line {line[0][1]})' if line else ''}"
+        made = there[0]["where"]
+        text = f"{who} loads weights before its first step{f' (line {made[0][1]})' if made else ''}"
         return "weights-loaded", None, f"{text}, the other does not."
     seeds = [[s for s in run.seeds if s["of"] == "torch"] for run in (a, b)]
     before = [[s for s in side if not s["built"]] for side in seeds]

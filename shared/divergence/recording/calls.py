@@ -30,6 +30,12 @@ MARK = "divergence"
 MOST_NODES = 20000
 
 
+def is_wrapper(module: nn.Module) -> bool:
+    """Whether it is a DistributedDataParallel or another wrapper of its kind."""
+    inner = getattr(module, "module", None)
+    return isinstance(inner, nn.Module) and "Parallel" in type(module).__name__
+
+
 class Calls:
     """Attributes:
     pending: calls of which it is not known yet whether they are training or evaluation.
@@ -39,7 +45,8 @@ class Calls:
 
     def __init__(self, record: Record, operations: Operations, models: modules.Models) -> None:
         self.record, self.operations, self.models = record, operations, models
-        self.depth, self.call, self.in_backward = 0, None, False
+        self.depth, self.in_backward = 0, False
+        self.call: dict[str, Any] | None = None
         self.serial = self.micro = 0
         self.pending: list[dict[str, Any]] = []
         self.prints: dict[int, Any] = {}  # of models that were not trained yet
@@ -89,6 +96,8 @@ class Calls:
         if self.depth == 1 and not self.record.busy:
             self.on_call()
             self.begin(module, args)
+        elif self.call is not None and is_wrapper(module):
+            self.call["wrapped"] = True
 
     def after_forward(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if is_compiling() or self.in_backward or not self.record.is_ours:
@@ -118,10 +127,8 @@ class Calls:
         self.flush_evaluation()
         self.before_pass()
         root = module
-        while isinstance(inner := getattr(root, "module", None), nn.Module) and (
-            "Parallel" in type(root).__name__
-        ):
-            root = inner
+        while is_wrapper(root):
+            root = root.get_submodule("module")
         root = getattr(root, "_orig_mod", root)
         if not grad:
             self.operations.take()
@@ -130,7 +137,7 @@ class Calls:
             "step": record.step,
             "number": 0,
             "module": type(root).__name__,
-            "wrapped": root is not module and "Parallel" in type(module).__name__,
+            "wrapped": is_wrapper(module),
             "grad": grad,
             "training": training,
             "rng": generators(),
@@ -195,7 +202,6 @@ class Calls:
                 plain[key] = f"tensor {checksum(value):08x}"
         # Deprecated names of `reduction`, which mean nothing where they are not given.
         plain = {k: v for k, v in plain.items() if k not in ("size_average", "reduce")}
-        is_tensor = isinstance(target, Tensor)
         call = {
             "step": self.record.step,
             "number": 0,
@@ -203,7 +209,7 @@ class Calls:
             "given": plain,
             "input": fingerprint(given),
             "probabilities": probabilities,
-            "target": fingerprint(target, rows=True) if is_tensor else None,
+            "target": fingerprint(target, rows=True) if isinstance(target, Tensor) else None,
             "batch": len(given) if given.dim() else 1,
             "value": _item(result),
             "where": where(),
@@ -221,7 +227,9 @@ class Calls:
             self.evaluated(call)
             return
         for node in nodes:
-            node.metadata.setdefault(MARK, []).append(self.serial)
+            # A dictionary, which torch annotates as a method.
+            metadata: Any = node.metadata
+            metadata.setdefault(MARK, []).append(self.serial)
         self.pending.append(call)
 
     def evaluated(self, call: dict[str, Any]) -> None:
@@ -326,7 +334,8 @@ class Calls:
                 continue
             seen.add(node)
             names[type(node).__name__] += 1
-            marks.update(node.metadata.get(MARK, ()))
+            metadata: Any = node.metadata
+            marks.update(metadata.get(MARK, ()))
             todo += [n for n, _ in node.next_functions if n is not None]
         return marks, dict(names)
 

@@ -29,7 +29,8 @@ def is_own_code(file: str) -> bool:
 
 
 def where(limit: int = 4) -> Where:
-    frame, found = sys._getframe(1), []
+    found: Where = []
+    frame = sys._getframe(1)
     while frame is not None and len(found) < limit:
         code = frame.f_code
         if is_own_code(code.co_filename):
