@@ -63,7 +63,7 @@ test-chaos: $(READY)-test ## Break a hundred runs on purpose: nothing may be los
 	$(PY) -m pytest -vv -m chaos --faults=runs/faults/chaos.json $(ARGS)
 test-xla: .venv-xla/.ready ## Test the path of a TPU on XLA's CPU device, in .venv-xla
 	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/parity/test_xla.py $(ARGS)
-lint: $(READY)-lint ## Check style and formatting
+lint: types ## Check style, formatting and types
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 types: $(READY)-lint ## Check the types of both sides and of what they share

@@ -19,7 +19,7 @@ from torchmetrics import Metric
 from lightning.data import ImageData
 from shared import ranks
 from shared.figures import add_figures
-from shared.finite import FiniteLoss
+from shared.finite import FiniteLoss, check_val_loss
 from shared.model import compile_network
 from shared.seeds import generator_state, restore_generators, seed_epoch
 from shared.signals import Interrupt
@@ -65,6 +65,10 @@ class CheckLoss(Callback):
         if self.finite_loss:
             batch_idx = trainer.fit_loop.batch_idx
             self.finite_loss.step(loss, trainer.current_epoch, batch_idx, trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            check_val_loss(trainer.callback_metrics["val/loss"].item(), trainer.current_epoch)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -24,7 +24,7 @@ from raw_pytorch.progress import ProgressBar
 from raw_pytorch.training_state import TrainingState
 from shared.checkpoints import read_checkpoint
 from shared.config import Config
-from shared.finite import FiniteLoss
+from shared.finite import FiniteLoss, check_val_loss
 from shared.run_folder import after_restart, create_run_dir
 from shared.seeds import seed_epoch
 from shared.signals import Interrupt
@@ -129,6 +129,7 @@ def train(config: Config) -> dict[str, Any]:
 
         # [validate] On the whole split, with dropout off and without gradients.
         state.validated, logits = evaluate.validate(module, val_loader, device, precision)
+        check_val_loss(state.validated["val/loss"], state.epoch)
         fit_seconds = time.perf_counter() - started
 
         # [log] What is known at an epoch's end stands at its last step.

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from shared.divergence.differences import compare
-from shared.divergence.divergence import Command, record, report
+from shared.divergence.command import Command, record
+from shared.divergence.comparing.differences import compare
 from shared.divergence.records import Run
+from shared.divergence.report import report
 from shared.errors import RunError
 from shared.mistakes.catalogue import Mistake
 from shared.mistakes.edits import Edit, changed
@@ -126,7 +127,11 @@ def train_changed(mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Pat
 def outcome(recorded: Run, summary: dict[str, Any]) -> Outcome:
     """The last numbers of a run, the loss of every training step, and what it reported after each
     epoch."""
-    losses = [s.backwards[-1]["loss"]["values"][0] for s in recorded.steps if s.backwards]
+    losses = [
+        loss["values"][0]
+        for step in recorded.steps
+        if step.backwards and (loss := step.backwards[-1]["loss"])
+    ]
     curves: dict[str, list[float]] = {"train/loss": losses}
     for events in recorded.numbers.values():
         for event in events:
