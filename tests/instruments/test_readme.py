@@ -265,9 +265,8 @@ def check_command(command: str) -> None:
         assert words[1] == "PATH/TO/shared/divergence"
         assert (ROOT / "shared/divergence/__main__.py").is_file()
         for program in words[2:]:
-            if not re.fullmatch(
-                r"(?:python )?\w+\.py(?: .*)?", program
-            ):  # a script of the reader's
+            own_script = r"(?:python )?\w+\.py(?: .*)?"
+            if not re.fullmatch(own_script, program):
                 check_command(program)
     elif words[0] == "torchrun":
         check_module(*words[words.index("-m") + 1 :])
@@ -292,7 +291,8 @@ def check_make(target: str, *settings: str) -> None:
 
 
 def check_module(module: str, *arguments: str) -> None:
-    path = ROOT / module.replace(".", "/")
+    root = ROOT / "tests" if module.startswith("support.") else ROOT
+    path = root / module.replace(".", "/")
     file = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
     assert file.is_file(), f"no program {module}"
     if module not in SIDES:
