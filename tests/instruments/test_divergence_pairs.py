@@ -43,7 +43,8 @@ def base() -> Callable[[Path], Run]:
 def said_rightly(pair: Pair, folder: Path, base: Callable[[Path], Run]) -> None:
     verdict, result, run = outcome(pair, folder, base(folder))
     assert verdict == "right", result.finding or result.rounding
-    assert bool(result.rounding) == (pair in WITNESSED), result.rounding
+    # Another order of terms need not give other bits on every machine.
+    assert pair in WITNESSED or not result.rounding, result.rounding
     assert run.end is not None
     assert (run.end["how"], run.end["faults"]) == ("finished", [])
 

@@ -399,7 +399,7 @@ def _plain_output(output: Any) -> Any:
 
 
 def _shown(call: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in call.items() if not k.startswith("_") and k != "step"}
+    return {k: v for k, v in call.items() if not k.startswith("_")}
 
 
 def _brief(operations: list[Any]) -> list[Any]:
