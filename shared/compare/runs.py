@@ -24,21 +24,15 @@ class FinishedRun:
         summary: the content of `summary.json`.
         config: that of `config.yaml`.
         scalars: for each of `CURVES`, values by step.
-        memory: most bytes its process had in use, where it was watched.
     """
 
     folder: Path
     summary: dict[str, Any]
     config: dict[str, Any]
     scalars: dict[str, dict[int, float]]
-    memory: int | None = None
-
-    @property
-    def seconds_per_step(self) -> float:
-        return self.summary["fit_seconds"] / self.summary["global_step"]
 
 
-def read_run(side: str, folder: Path, memory: int | None = None) -> FinishedRun:
+def read_run(side: str, folder: Path) -> FinishedRun:
     """Read a run folder of a side.
 
     Raises:
@@ -59,7 +53,7 @@ def read_run(side: str, folder: Path, memory: int | None = None) -> FinishedRun:
     if made_by != side:
         other = " (were the two swapped?)" if made_by in SIDES else ""
         raise UsageError(f"{flag}: {folder} holds a run of {made_by}, not of {side}{other}")
-    return FinishedRun(folder, summary, config, read_scalars(folder), memory)
+    return FinishedRun(folder, summary, config, read_scalars(folder))
 
 
 def read_scalars(folder: Path) -> dict[str, dict[int, float]]:

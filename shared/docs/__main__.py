@@ -15,6 +15,7 @@ from shared.docs.readme import (
     generate,
     in_chinese,
     keep_bench,
+    keep_gallery,
     measured,
 )
 from shared.files import write_atomically
@@ -25,6 +26,7 @@ READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")
 
 def main() -> None:
     keep_bench()
+    keep_gallery()
     blocks = {**from_source(), **measured(), **from_bench()}
     english, chinese = READMES
     text = generate(english.read_text(encoding="utf-8"), blocks)
