@@ -32,7 +32,7 @@ basic: $(READY) ## Run both programs of one chapter each
 minimal: $(READY) ## Run both programs of one screen each
 	$(PY) -m raw_pytorch.minimal
 	$(PY) -m lightning.minimal
-compare: $(READY) ## Write a page about a run of each side, into runs/compare
+compare: $(READY) ## Write the page that shows who does each line now
 	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,$(TRAIN)) $(ARGS)
 diff: ## Show both codes beside each other; FILE=train shows one
 	@$(firstword $(wildcard $(PY)) $(PYTHON)) -m shared.compare.diff $(FILE)

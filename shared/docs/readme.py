@@ -177,7 +177,7 @@ def keep_bench() -> None:
 
 
 def keep_gallery() -> None:
-    """Take over the newest whole gallery of mistakes, its numbers short, with its machine and date."""
+    """Take over the newest whole gallery, its numbers short, with its machine and date."""
     path = RUNS / "mistakes" / "mistakes.json"
     rows = json.loads(path.read_text())["rows"] if path.is_file() else []
     if len(rows) != len(mistakes()) + len(twins()):

@@ -1,5 +1,4 @@
-"""The bench as a part of the page: what `make bench` has left in runs/bench, or else the one that is
-kept."""
+"""The bench as a part of the page: what `make bench` has left, or else the one that is kept."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.compare.source.code import highlight
 from shared.compare.source.lines import LIGHTNING, RAW
-from shared.compare.trace.answers import Answer, snippets
+from shared.compare.trace.answers import YOURS, Answer, is_yours, snippets
 from shared.compare.trace.where import Line, source
 
 # As one reads them: the rungs first. The one whose lines the page opens with is the last.
@@ -34,9 +34,6 @@ class Program:
 
     name: str
     lines: tuple[ShownLine, ...]
-
-    def many(self, kind: str) -> int:
-        return sum(line.kind == kind for line in self.lines)
 
 
 def programs(answers: list[Answer]) -> list[Program]:
@@ -81,9 +78,16 @@ def exhibit(answers: list[Answer], whys: set[str]) -> dict[str, Any]:
     """
     places = {answer.place for answer in answers}
     places |= {where for answer in answers for _, where, _ in answer.variants}
+    told = {answer.key: _told(answer, whys) for answer in answers}
+    # Ways and hooks repeat: each of their words stands in the page once.
+    words: dict[str, int] = {}
+    for values in told.values():
+        for part in ("stack", "hooks"):
+            values[part] = [words.setdefault(word, len(words)) for word in values[part]]
     return {
         "first": FIRST,
-        "answers": {answer.key: _told(answer, whys) for answer in answers},
+        "names": list(words),
+        "answers": told,
         "places": {
             place.place: [place.function, [[n, html] for n, html in excerpt_html(place)]]
             for place in places
@@ -99,14 +103,20 @@ def _told(answer: Answer, whys: set[str]) -> dict[str, Any]:
         "line": answer.line.place,
         "name": as_call(answer.name) if answer.kind else answer.name,
         "kind": answer.kind,
+        "say": _sentence(answer),
+        "function": answer.place.function,
         "place": answer.place.place,
         "stack": [f"{line.place} {line.function}" for line in answer.stack],
         "hooks": answer.hooks,
         "hook": answer.hook,
         "override": answer.override,
         "partner": answer.partner.place,
-        "variants": [(flag, where.place, n) for flag, where, n in answer.variants],
     }
+    if answer.variants:
+        told["variants"] = [(flag, where.place, n) for flag, where, n in answer.variants]
+    if told["say"] == "through":
+        own = max(i for i, line in enumerate(answer.stack) if line.is_own)
+        told["function"] = answer.stack[own + 1].function
     if answer.by_hand != answer.line:
         told["hand"] = answer.by_hand.place
     if answer.only_with:
@@ -116,6 +126,15 @@ def _told(answer: Answer, whys: set[str]) -> dict[str, Any]:
         if (answer.calls is None or answer.calls[0] != answer.calls[1]) and answer.name in whys:
             told["why"] = f"why {answer.name}"
     return told
+
+
+def _sentence(answer: Answer) -> str:
+    """How an answer begins: a key of words.yaml."""
+    if answer.kind != YOURS:
+        return answer.kind or "kept"
+    if answer.place.is_own:
+        return "own"
+    return "yours" if is_yours(answer.name) else "through"
 
 
 def excerpt_html(place: Line) -> list[tuple[int, str]]:

@@ -1,5 +1,5 @@
-"""The gallery of mistakes as a part of the page: what `make mistakes` has left, or else the one that
-is kept."""
+"""The gallery of mistakes as a part of the page: what `make mistakes` has left, or else the one
+that is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.mistakes.catalogue import mistakes
 from shared.mistakes.gallery import GALLERY, Exhibit
 from shared.reporting.words import Text
 
-WIDTH, HEIGHT = 200, 56
+WIDTH, HEIGHT = 400, 112
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _lines(right: list[float], wrong: list[float]) -> tuple[str, str]:
     low, span = min(values), (max(values) - min(values)) or 1.0
 
     def point(step: int, value: float) -> str:
-        return f"{step * across:.1f},{2 + (1 - (value - low) / span) * (HEIGHT - 4):.1f}"
+        return f"{step * across:.0f},{2 + (1 - (value - low) / span) * (HEIGHT - 4):.0f}"
 
     before, after = (" ".join(point(*pair) for pair in enumerate(curve)) for curve in curves)
     return before, after

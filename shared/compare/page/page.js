@@ -33,13 +33,7 @@ const told = () => data.answers[key];
 const fileOf = (place) => place.slice(place.lastIndexOf("/") + 1).split(":")[0];
 const lineOf = (answer) => all("a", lines[program]).find((a) => a.dataset.keys.split(" ").includes(answer));
 
-function sentence(answer) {
-  const values = { name: code(answer.name), function: code(data.places[answer.place][0]) };
-  const isOwn = answer.place.startsWith("lightning/");
-  const kind = answer.kind === "" ? "kept" : answer.kind === "yours" && isOwn ? "own" : answer.kind;
-  const isCalled = answer.override.endsWith("_step") || answer.override.includes("DataModule.") || answer.override.endsWith("configure_optimizers");
-  return say(`say ${kind === "yours" && !isCalled ? "own" : kind}`, values);
-}
+const sentence = (answer) => say(`say ${answer.say}`, { name: code(answer.name), function: code(answer.function) });
 
 function howOften(answer) {
   if (answer.kind === "") return "";
@@ -52,7 +46,7 @@ function excerpt(place) {
   const number = Number(place.split(":")[1]);
   const rows = data.places[place][1].map(([n, html]) =>
     n ? make("li", { value: n, class: n === number ? "lit" : undefined, html: html || " " }) : make("li", { class: "cut" }, "⋯"));
-  return make("ol", { class: "excerpt", tabindex: 0, role: "group", "aria-label": place }, ...rows);
+  return make("div", { class: "excerpt", tabindex: 0, role: "group", "aria-label": place }, make("ol", {}, ...rows));
 }
 
 function snippet(name) {
@@ -77,16 +71,18 @@ function whoCalls(answer) {
     found.push(snippet(answer.override));
   } else found.push(make("p", {}, say("say own_line")));
   if (answer.hooks.length > 1) {
-    const names = answer.hooks.flatMap((name, i) => [i ? " › " : "", make(name === answer.hook ? "b" : "span", {}, name)]);
+    const names = answer.hooks.map((i) => data.names[i])
+      .flatMap((name, i) => [i ? " › " : "", make(name === answer.hook ? "b" : "span", {}, name)]);
     found.push(make("h3", {}, say("say hooks")), make("p", { class: "hooks" }, ...names));
   }
-  for (const [flag, place, n] of answer.variants)
+  for (const [flag, place, n] of answer.variants ?? [])
     found.push(make("p", {}, say("say variant", { flag: code(flag), n: String(n), place: code(place) })));
   if (answer.hand) found.push(make("p", {}, say("say hand", { place: code(answer.hand) })));
   if (answer.stack.length > 1) {
-    const first = answer.stack[0].split(" ")[0];
+    const stack = answer.stack.map((i) => data.names[i]);
+    const first = stack[0].split(" ")[0];
     const summary = make("summary", {}, say("say stack", { n: String(answer.stack.length), first: code(first) }));
-    const frames = answer.stack.map((frame) => {
+    const frames = stack.map((frame) => {
       const [place, name] = frame.split(" ");
       return make("li", {}, code(place), " ", name);
     });
@@ -95,10 +91,14 @@ function whoCalls(answer) {
   return found;
 }
 
+function wholeFile(name) {
+  const rows = find(`template[data-file="${name}"]`).innerHTML.split("\n");
+  return make("ol", { class: "lines" }, ...rows.map((html) => make("li", {}, make("span", { html }))));
+}
+
 function yourCode(answer) {
   const [file, number] = answer.partner.split(":");
-  const copy = find(`template[data-file="${file}"]`).content.cloneNode(true);
-  const list = make("div", { class: "code" }, copy);
+  const list = make("div", { class: "code" }, wholeFile(file));
   all("li", list)[number - 1].className = "lit";
   return [make("p", { class: "place" }, code(answer.partner)), list];
 }
@@ -141,6 +141,8 @@ function openProgram(name) {
   for (const button of all("[data-program]")) button.setAttribute("aria-pressed", String(button.dataset.program === name));
 }
 
+const isPhone = () => matchMedia("(max-width: 800px)").matches;
+
 function select(wanted, isFirst = false) {
   key = wanted;
   const name = fileOf(told().line);
@@ -154,8 +156,8 @@ function select(wanted, isFirst = false) {
   line.tabIndex = 0;
   const [top, height] = [line.offsetTop - panes.program.offsetTop, panes.program.clientHeight];
   if (isFirst || top < panes.program.scrollTop + 40 || top > panes.program.scrollTop + height - 60)
-    panes.program.scrollTop = top - height / 2;
-  root.classList.toggle("sheet", !isFirst || !matchMedia("(max-width: 800px)").matches || location.hash !== "");
+    panes.program.scrollTop = top - (isPhone() ? 40 : height / 2);
+  root.classList.toggle("sheet", !isFirst || !isPhone() || location.hash !== "");
   show();
 }
 
@@ -235,7 +237,7 @@ for (const details of all("details[data-build]"))
     const template = find(":scope > template", details);
     if (template && details.open) template.replaceWith(template.content);
     for (const select of all("select", details)) {
-      const fill = () => select.nextElementSibling.replaceChildren(find(`template[data-file="${select.value}"]`).content.cloneNode(true));
+      const fill = () => select.nextElementSibling.replaceChildren(wholeFile(select.value));
       select.onchange = fill;
       if (!select.nextElementSibling.firstChild) fill();
     }

@@ -24,12 +24,12 @@ def highlight(source: str) -> tuple[str, ...]:
     html = ""
     for kind, text in PythonLexer(stripnl=False, ensurenl=False).get_tokens(source):
         name = _class(kind)
-        parts = [f'<i class="{name}">{escape(part)}</i>' if name and part else escape(part)
+        parts = [f'<i class={name}>{escape(part)}</i>' if name and part else escape(part)
                  for part in text.split("\n")]  # fmt: skip
         html += "\n".join(parts)
     # Words of one kind that follow each other are one.
     for name in KINDS:
-        html = html.replace(f'</i><i class="{name}">', "") if name in "cs" else html
+        html = html.replace(f"</i><i class={name}>", "") if name in "cs" else html
     return tuple(html.split("\n"))
 
 

@@ -1,5 +1,5 @@
-"""Who makes this call now: for every call of a raw program, line by line, the line of Lightning that
-makes the same call, and how one changes that."""
+"""Who makes this call now: for every call of a raw program, line by line, the line of Lightning
+that makes the same call, and how one changes that."""
 
 from __future__ import annotations
 
@@ -184,10 +184,15 @@ def _usual(both: Both, found: Found) -> tuple[OperationCall, int]:
     raise AssertionError("there is at least one")
 
 
+def is_yours(name: str) -> bool:
+    """Whether what is called is a method of one's own module or data."""
+    return any(target.startswith((MODULE, DATA)) for target in NAMED[name].targets)
+
+
 def _kind(operation: Operation, stack: tuple[Line, ...]) -> str:
     """Who has to write it. A step that the Trainer calls is still yours: what it does."""
     files = [line.file for line in stack]
-    if any(t.startswith((MODULE, DATA)) for t in operation.targets) or stack[-1].is_own:
+    if is_yours(operation.name) or stack[-1].is_own:
         return YOURS
     if any("pytorch_lightning/callbacks/" in file for file in files):
         return CALLBACK
@@ -234,7 +239,8 @@ def _bookkeeping(answered: set[Line]) -> Iterable[Answer]:
         for line in entry.raw:
             if line not in answered and entry.lightning is not None:
                 yield Answer(
-                    key=f"line-{line.number}", line=line, by_hand=line, name=line.text.split("  #")[0],
+                    key=f"line-{line.number}", line=line, by_hand=line,
+                    name=line.text.split("  #")[0],
                     kind="", calls=None, stack=(entry.lightning,), hooks=(), hook="",
                     override=entry.change, partner=Line("lightning/train.py", fit),
                 )  # fmt: skip

@@ -49,7 +49,7 @@ def parts(events: list[Event]) -> list[Part]:
 
 
 def pairs(raw: list[Event], lightning: list[Event]) -> dict[int, int]:
-    """For the calls of the raw side, by their place among the events, the same call on the Lightning
+    """For the calls of the raw side, by their place among the events, the same call on the other
     side: the n-th of its name in the same part of the run."""
     sides = []
     for events in (raw, lightning):
@@ -74,8 +74,8 @@ class Moment:
         depth: how many hooks it is nested in.
         name: of the hook, or of the operation.
         on: the class that declares the hook; empty for an operation.
-        own, theirs: the classes of this repository and of Lightning whose methods work, in the order
-            of their calls; both empty where the Trainer called and nobody has anything to say.
+        own, theirs: the classes of this repository and of Lightning whose methods work, in the
+            order of their calls; both empty where nobody has anything to say.
         raw: the line of the raw program at that moment.
         times: how often in a row.
     """
@@ -132,14 +132,9 @@ def moments(raw: Trace, lightning: Trace, program: str = "train.py") -> list[Mom
 
 
 def _is_rest(moment: Moment, before: list[Moment]) -> bool:
-    """Whether these are the last callbacks that had nothing to say to a hook that others filled."""
+    """Whether nobody had anything to say to a hook that stands there already."""
     level = [m for m in before if m.depth <= moment.depth]
-    return (
-        moment.on == "Callback"
-        and moment.style == "empty"
-        and bool(level)
-        and (level[-1].name, level[-1].on) == (moment.name, moment.on)
-    )
+    return moment.style == "empty" and bool(level) and level[-1].name == moment.name
 
 
 def hooks_around(lightning: Trace, place: int, many: int = 5) -> tuple[list[str], str]:

@@ -1,4 +1,4 @@
-"""Running both sides under the tracer: the run that is shown, what a flag changes in it, and the two
+"""Running both sides under the tracer: the run that is shown, its variants, and the two
 smaller programs."""
 
 from __future__ import annotations
