@@ -55,7 +55,7 @@ def programs(answers: list[Answer]) -> list[Program]:
 
 def _in_order(answers: list[Answer]) -> list[Answer]:
     """The calls that a line makes itself first, what it leads to after them."""
-    return sorted(answers, key=lambda a: (a.by_hand != a.line, a.key == a.name))
+    return sorted(answers, key=lambda a: a.by_hand != a.line)
 
 
 def _start(name: str) -> int:

@@ -154,10 +154,11 @@ function select(wanted, isFirst = false) {
   const line = lineOf(key);
   line.setAttribute("aria-current", "true");
   line.tabIndex = 0;
-  const [top, height] = [line.offsetTop - panes.program.offsetTop, panes.program.clientHeight];
+  const [top, height] = [line.offsetTop, panes.program.clientHeight];
   if (isFirst || top < panes.program.scrollTop + 40 || top > panes.program.scrollTop + height - 60)
     panes.program.scrollTop = top - (isPhone() ? 40 : height / 2);
-  root.classList.toggle("sheet", !isFirst || !isPhone() || location.hash !== "");
+  const hasSheet = root.classList.toggle("sheet", !isFirst || !isPhone() || location.hash !== "");
+  if (isPhone() && hasSheet) panes.program.scrollIntoView();
   show();
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -95,12 +95,15 @@ def _of_program(runs: list[Both]) -> Iterable[Answer]:
         if made:
             taken.setdefault(name, []).append(_answer(line, name, made))
     prefix = "" if runs[0].program == "train" else f"{runs[0].program}:"
+    named: dict[tuple[Line, str], Answer] = {}
     for name, same in taken.items():
         # The address without a line is that of the line which makes the call itself most often.
         same.sort(key=lambda a: (a.by_hand != a.line, -(a.calls or (0,))[0], a.line.number))
         for i, answer in enumerate(same):
             key = prefix + name.replace(" ", "") + (f":{answer.line.number}" if i else "")
-            yield Answer(**{**vars(answer), "key": key})
+            named[answer.line, name] = replace(answer, key=key)
+    # As the program makes them.
+    return [named[key] for key in keys if key in named]
 
 
 def _calls(both: Both, file: str) -> dict[tuple[Line, str], Found]:

@@ -206,8 +206,8 @@ def is_empty(method: Any) -> bool:
 
 
 DRAWN = {"writer.add_figure", "writer.add_graph"}
-# Packages whose targets are not for a side.
-FOREIGN = {"raw_pytorch": set(PACKAGES), "lightning": {"raw_pytorch"}}
+# Packages whose targets are not for a side: it does without them, or they are not its own.
+FOREIGN = {"raw_pytorch": {*PACKAGES, "torchmetrics"}, "lightning": {"raw_pytorch"}}
 TIMELINE = ("LightningModule", "LightningDataModule", "Callback")
 
 
