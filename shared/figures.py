@@ -43,7 +43,7 @@ def confusion_figure(
     # Small and of many points, so that its numbers can be read on TensorBoard's card. Placed by
     # hand: matplotlib's own layout draws everything several times.
     figure = Figure(figsize=(4, 4), dpi=150)
-    axes = figure.add_axes((0.19, 0.19, 0.79, 0.79))
+    axes = figure.add_axes((0.24, 0.22, 0.75, 0.75))
     # The diagonal is some hundred times as large as the rest, and would leave it all white.
     axes.imshow(counts.float().log1p(), cmap="Blues")
     for (row, column), count in ((tuple(i), counts[tuple(i)]) for i in counts.nonzero().tolist()):
