@@ -52,8 +52,8 @@ def tables(c: ComparedRuns) -> str:
             said = f"differs by at most {size:.3g}" if size else "equal"
             lines.append(f"{tag:28}{said} at {points} points")
     lines += ["", f"{english('cost'):28}{'raw_pytorch':>12}{'lightning':>12}"]
-    for tag, ours, theirs in [*costs(), (english("total"), *file_totals())]:
-        lines.append(f"{tag:28}{ours:>12}{theirs:>12}")
+    for tag, raw, lightning in [*costs(), (english("total"), *file_totals())]:
+        lines.append(f"{tag:28}{raw:>12}{lightning:>12}")
     return "\n".join([*lines, "", *_where(c)])
 
 

@@ -21,8 +21,7 @@ from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import APART, LIGHTNING, RAW, file_totals, files
 from shared.docs import faults
 from shared.files import RUNS, SIDES, write_atomically
-from shared.mistakes.catalogue import VERDICTS, mistakes, twins
-from shared.mistakes.gallery import GALLERY
+from shared.mistakes.catalogue import GALLERY, VERDICTS, mistakes, twins
 from shared.processes import ROOT
 from shared.reporting.markdown import table
 from shared.summary import print_summary

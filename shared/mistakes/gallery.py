@@ -20,8 +20,6 @@ from shared.mistakes.edits import Edit, changed
 from shared.processes import ROOT, last_line
 from shared.reporting.words import Text
 
-# The last whole gallery, which everybody has who has not made one.
-GALLERY = Path(__file__).with_name("measured.json")
 # Ten steps an epoch, the last batch of training and of validation smaller than the others.
 OPTIONS: dict[str, Any] = {"batch_size": 128, "max_epochs": 6, "accelerator": "cpu"}
 

@@ -25,7 +25,7 @@ from shared.compare.source.code import highlight
 from shared.compare.source.lines import LIGHTNING, RAW
 from shared.compare.trace.tracing import Both
 from shared.files import SIDES
-from shared.mistakes.gallery import GALLERY
+from shared.mistakes.catalogue import GALLERY
 from shared.reporting.words import LANGUAGES
 
 

@@ -6,11 +6,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shared.files import RUNS
-from shared.mistakes.catalogue import mistakes
-from shared.mistakes.gallery import GALLERY, Exhibit
+from shared.mistakes.catalogue import GALLERY, mistakes
 from shared.reporting.words import Text
+
+if TYPE_CHECKING:  # it imports torch, which takes seconds
+    from shared.mistakes.gallery import Exhibit
 
 WIDTH, HEIGHT = 400, 112
 
