@@ -49,7 +49,7 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self):
         optimizer = make_optimizer(self, lr=0.01, weight_decay=0.05)
-        total_steps = self.trainer.estimated_stepping_batches
+        total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = make_scheduler(optimizer, lr=0.01, total_steps=total_steps)
         # [schedule] Without "step", the rate would move once an epoch.
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]

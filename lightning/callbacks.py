@@ -12,20 +12,22 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning.data import ImageData
 from shared import ranks
 from shared.figures import add_figures
-from shared.finite import FiniteLoss
+from shared.finite import FiniteLoss, check_val_loss
 from shared.model import compile_network
 from shared.seeds import generator_state, restore_generators, seed_epoch
 from shared.signals import Interrupt
 
 
-def is_between_steps(trainer: pl.Trainer, batch_idx: int) -> bool:
+def is_between_steps(trainer: pl.Trainer) -> bool:
     """Whether the optimizer has just stepped, and not for the last time in its epoch."""
-    is_window_full = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    is_window_full = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
     return is_window_full and not trainer.is_last_batch
 
 
@@ -43,14 +45,19 @@ class SeedEpochs(Callback):
 class CheckLoss(Callback):
     """Ends a run whose loss is NaN or infinite, before such a loss changes the weights.
 
+    Args:
+        every_n: on an accelerator, the number of losses that are looked at together.
+
     Raises:
         RunError: the message names the step and the learning rate.
     """
 
-    finite_loss: FiniteLoss | None = None
+    def __init__(self, every_n: int) -> None:
+        self.every_n = every_n
+        self.finite_loss: FiniteLoss | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.finite_loss = FiniteLoss(trainer.optimizers[0], trainer.log_every_n_steps)
+        self.finite_loss = FiniteLoss(trainer.optimizers[0], self.every_n)
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
@@ -58,6 +65,10 @@ class CheckLoss(Callback):
         if self.finite_loss:
             batch_idx = trainer.fit_loop.batch_idx
             self.finite_loss.step(loss, trainer.current_epoch, batch_idx, trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            check_val_loss(trainer.callback_metrics["val/loss"].item(), trainer.current_epoch)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -67,9 +78,9 @@ class CheckLoss(Callback):
 
 
 class ResumeWithinEpoch(Callback):
-    """[resume] Saves what Lightning's checkpoint lacks and a run stopped within an epoch needs: the
-    states of the random generators, and what the training metric has counted so far. The place of
-    the loader is saved by the data module.
+    """[resume] Saves what Lightning's checkpoint lacks and a run that was stopped needs: the states
+    of the random generators, what the training metric has counted so far, and the results of the
+    last validation. The place of the loader is saved by the data module.
 
     Args:
         metric: the name of the module's training metric.
@@ -86,9 +97,12 @@ class ResumeWithinEpoch(Callback):
     ) -> None:
         metric: Metric = getattr(pl_module, self.metric)
         checkpoint["recipe"] = self.recipe
+        logged = trainer.callback_metrics
+        checkpoint["validated"] = {n: v.item() for n, v in logged.items() if n.startswith("val/")}
         checkpoint["generators"] = generator_state(pl_module.device)
         with metric.sync_context():  # [ddp] what all processes have counted
-            counts = {name: value.clone() for name, value in metric.metric_state.items()}
+            state = metric.metric_state.items()
+            counts = {name: value.clone() for name, value in state if isinstance(value, Tensor)}
         checkpoint[self.metric] = counts
 
     def on_load_checkpoint(
@@ -119,15 +133,8 @@ class SaveWithinEpoch(Callback):
         self.path = path
         self.every_n_steps = every_n_steps
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if self.every_n_steps is None or not is_between_steps(trainer, batch_idx):
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        if self.every_n_steps is None or not is_between_steps(trainer):
             return
         if trainer.global_step % self.every_n_steps == 0:
             trainer.save_checkpoint(self.path, weights_only=False)
@@ -159,15 +166,8 @@ class StopOnSignal(Callback):
         decide = trainer.strategy.reduce_boolean_decision
         self.interrupt.any_of = lambda received: decide(received, all=False)
 
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        if is_between_steps(trainer, batch_idx) and self.interrupt.requested():
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        if is_between_steps(trainer) and self.interrupt.requested():
             trainer.save_checkpoint(self.last, weights_only=False)
             self.saved = True
 
@@ -198,38 +198,38 @@ class DrawGraph(Callback):
     """[log] Draws the graph of the model in TensorBoard once, from its `example_input_array`."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            images = pl_module.example_input_array.to(pl_module.device)
-            trainer.logger.experiment.add_graph(pl_module, images)
+        images = pl_module.example_input_array
+        # Under fast_dev_run, the Trainer has another logger, which writes nothing.
+        if isinstance(trainer.logger, TensorBoardLogger) and isinstance(images, Tensor):
+            trainer.logger.experiment.add_graph(pl_module, images.to(pl_module.device))
 
 
 class DrawFigures(Callback):
     """[log] Draws what the last validation found, once: drawing takes as long as an epoch of the
-    digits. Its `validation_step` has to return logits [B, 10]."""
+    digits. The module's `validation_step` has to return logits [B, 10]."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: ImageData) -> None:
+        self.data = data
         self.logits: list[Tensor] = []
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.logits.clear()
 
-    def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Tensor, *_: Any
-    ) -> None:
+    def on_validation_batch_end(self, _: Any, __: Any, outputs: Any, *___: Any) -> None:
         self.logits.append(outputs)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.logits and not trainer.fast_dev_run:
-            data, step = trainer.datamodule, trainer.global_step - 1
+        if self.logits and isinstance(trainer.logger, TensorBoardLogger):
             probabilities = torch.cat(self.logits).float().softmax(dim=1)
             probabilities = ranks.gather(probabilities)  # [ddp] from all processes
+            writer, split = trainer.logger.experiment, self.data.splits["val"]
             if trainer.is_global_zero:
-                writer, name = trainer.logger.experiment, data.hparams.dataset
-                add_figures(writer, name, data.splits["val"], probabilities, step)
+                name, step = self.data.hparams["dataset"], trainer.global_step - 1
+                add_figures(writer, name, split, probabilities, step)
 
 
 class CompileNetwork(Callback):
     """Compiles the module's network, after the graph is drawn: a compiled one cannot be drawn."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        compile_network(pl_module.net, pl_module.device)
+        compile_network(pl_module.get_submodule("net"), pl_module.device)

@@ -19,6 +19,7 @@ class ImageData(pl.LightningDataModule):
         super().__init__()
         self.save_hyperparameters()
         self.splits: dict[str, data.ImageDataset] = {}
+        self.train_loader: data.ResumableLoader | None = None
         self.place: dict[str, int] | None = None
 
     def prepare_data(self) -> None:
@@ -30,6 +31,9 @@ class ImageData(pl.LightningDataModule):
             self.splits = data.load(self.hparams["dataset"], self.hparams["data_dir"])
 
     def state_dict(self) -> dict[str, int]:
+        if self.train_loader is None:  # [checkpoint] saved before training starts
+            world_size = self.trainer.world_size if self.trainer else 1
+            return {"epoch": 0, "batch_idx": 0, "world_size": world_size}
         return self.train_loader.state_dict()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -54,6 +58,7 @@ class ImageData(pl.LightningDataModule):
         return data.make_eval_loader(self.splits["test"], **self._options())
 
     def _options(self) -> dict[str, Any]:
+        assert self.trainer is not None  # The Trainer asks for the loaders.
         return dict(
             batch_size=self.hparams["batch_size"],
             seed=self.hparams["seed"],

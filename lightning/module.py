@@ -20,7 +20,7 @@ class ImageClassifier(pl.LightningModule):
     def __init__(self, lr: float, weight_decay: float, dropout: float, width: int) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.net = ConvNet(dropout, width)
+        self.net: torch.nn.Module = ConvNet(dropout, width)
         self.train_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
         self.val_loss = MeanMetric()
         self.val_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
@@ -64,7 +64,7 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = make_optimizer(self, self.hparams["lr"], self.hparams["weight_decay"])
-        total_steps = self.trainer.estimated_stepping_batches
+        total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = make_scheduler(optimizer, self.hparams["lr"], total_steps)
         return {  # [schedule] Without "step", the Trainer would move the rate once an epoch.
             "optimizer": optimizer,

@@ -6,6 +6,7 @@ python -m lightning predict --images a.png b.jpg
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -32,13 +33,15 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     check_checkpoint(ckpt_path, config, resume=False)
     module = ImageClassifier.load_from_checkpoint(ckpt_path, weights_only=True)
     data = ImageData(**config.data_hparams())
-    # [predict] Eval mode and no gradients again; the answers come back on the CPU, batch by batch.
+    source: Any = data
     if images:
-        loader, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
-        probabilities = torch.cat(trainer.predict(module, loader))
+        source, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
+    # [predict] Eval mode and no gradients again; the answers come back on the CPU, batch by batch.
+    batches: Any = trainer.predict(module, source)
+    probabilities = torch.cat(batches)
+    if images:
         print_answers(config.dataset, images, probabilities, problems)
         return probabilities
-    probabilities = torch.cat(trainer.predict(module, data))
     probabilities = gather(probabilities)  # [ddp] from all processes, in the order of the split
     write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
     return probabilities

@@ -5,6 +5,7 @@ python -m lightning test --ckpt_path best
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -16,14 +17,14 @@ from shared.checkpoints import check_checkpoint, find_checkpoint
 from shared.config import Config
 
 
-def test(config: Config) -> tuple[Path, dict[str, float]]:
+def test(config: Config) -> tuple[Path, Mapping[str, float]]:
     """Test a checkpoint of either side.
 
     Returns:
         The checkpoint's path, and `test/loss` and `test/accuracy` over the test split.
     """
-    quiet = dict(logger=False, enable_checkpointing=False)
-    trainer = pl.Trainer(**trainer_options(config), **quiet, fast_dev_run=config.fast_dev_run)
+    options = {**trainer_options(config), "fast_dev_run": config.fast_dev_run}
+    trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
     ckpt_path = find_checkpoint("lightning", config)
     check_checkpoint(ckpt_path, config, resume=False)
     data = ImageData(**config.data_hparams())

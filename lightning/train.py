@@ -26,9 +26,10 @@ def train(config: Config) -> dict[str, Any]:
     """Train, then test the best weights. Returns the content of `summary.json`."""
     config = after_restart("lightning", config)  # [ddp] torchrun has replaced a dead process
     ckpt_path = None
+    saved: dict[str, Any] = {"validated": {}}
     if config.ckpt_path is not None:  # [resume] refused here, or exactly resumed
         ckpt_path = find_checkpoint("lightning", config)
-        check_checkpoint(ckpt_path, config, resume=True)
+        saved = check_checkpoint(ckpt_path, config, resume=True)
     options = trainer_options(config)
     run_dir = create_run_dir("lightning", config)
     folder = run_dir / "checkpoints"
@@ -44,12 +45,12 @@ def train(config: Config) -> dict[str, Any]:
         ModelCheckpoint(folder, "best", monitor="val/loss", enable_version_counter=False),
         ModelCheckpoint(folder, "last", enable_version_counter=False),
         ours.SeedEpochs(config.seed),
-        ours.CheckLoss(),
+        ours.CheckLoss(config.log_every_n_steps),
         ours.ResumeWithinEpoch("train_accuracy", config.recipe()),
         ours.SaveWithinEpoch(folder / "last.ckpt", config.checkpoint_every_n_steps),
         ours.StopOnSignal(interrupt, folder / "last.ckpt"),
         ours.DrawGraph(),
-        ours.DrawFigures(),
+        ours.DrawFigures(data),
         clock,
     ]
     if config.early_stopping_patience is not None:  # [early-stop] None: never
@@ -72,14 +73,14 @@ def train(config: Config) -> dict[str, Any]:
     trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
 
     interrupt.finish()
-    if "val/loss" not in trainer.callback_metrics:  # [resume] of a run stopped after its last epoch
-        trainer.validate(module, data, verbose=False)
-    metrics = dict(trainer.callback_metrics)
+    # [resume] A run that was stopped after its last epoch does not validate again.
+    metrics: dict[str, Any] = {**saved["validated"], **trainer.callback_metrics}
     run_dir = trainer.strategy.broadcast(run_dir)  # [ddp] the first process has made it
     # [test] The weights of the best epoch, not those of the last.
     best = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"
     metrics |= trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False)[0]
-    trainer.logger.log_hyperparams(config.hparams(), final_metrics(metrics))
+    if trainer.logger is not None:
+        trainer.logger.log_hyperparams(config.hparams(), final_metrics(metrics))
     device, train_images = trainer.strategy.root_device, len(data.splits["train"])
     return write_summary(
         "lightning", run_dir, config, module, metrics, device, train_images, clock.seconds

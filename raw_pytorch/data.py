@@ -24,7 +24,7 @@ class ImageData:
         device: torch.device,
         fast_dev_run: bool = False,
     ) -> None:
-        self.hparams = dict(
+        self.hparams: dict[str, Any] = dict(
             dataset=dataset,
             data_dir=data_dir,
             batch_size=batch_size,

@@ -18,12 +18,10 @@ class EarlyStopping:
         self.should_stop = False
 
     def step(self, val_loss: float) -> None:
-        """Take in the loss of one more epoch. One that is not finite stops at once."""
+        """Take in the loss of one more epoch."""
         if self.patience is None:
             return
-        if not math.isfinite(val_loss):
-            self.should_stop = True
-        elif val_loss < self.best_score:
+        if val_loss < self.best_score:
             self.best_score, self.wait_count = val_loss, 0
         else:
             self.wait_count += 1

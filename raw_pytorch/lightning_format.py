@@ -16,13 +16,7 @@ from torch import Tensor
 from raw_pytorch.early_stopping import EarlyStopping
 from raw_pytorch.metrics import MulticlassAccuracy
 from shared import ranks
-from shared.checkpoint_format import (
-    BEST_KEY,
-    LAST_KEY,
-    STOPPING_KEY,
-    saving_state,
-    stopping_state,
-)
+from shared.checkpoint_format import BEST_KEY, LAST_KEY, STOPPING_KEY
 
 
 def callbacks(best_val_loss: float, folder: Path, stopping: EarlyStopping) -> dict[str, Any]:
@@ -69,10 +63,9 @@ def callbacks(best_val_loss: float, folder: Path, stopping: EarlyStopping) -> di
 def best_val_loss(saved: dict[str, Any], folder: Path) -> float:
     """The least validation loss so far. It is infinite in a new run folder, as with Lightning:
     there is no best.ckpt in it yet."""
-    state = saving_state(saved["callbacks"])
-    if state is None or state["dirpath"] != str(folder.resolve()):
-        return math.inf
-    score = state["best_model_score"]
+    state = saved["callbacks"][BEST_KEY]
+    is_same_folder = state["dirpath"] == str(folder.resolve())
+    score = state["best_model_score"] if is_same_folder else None
     return math.inf if score is None else float(score)
 
 
@@ -93,7 +86,7 @@ def restore_accuracy(metric: MulticlassAccuracy, saved: dict[str, Tensor]) -> No
 
 
 def restore_early_stopping(stopping: EarlyStopping, saved: dict[str, Any]) -> None:
-    if (state := stopping_state(saved["callbacks"])) is not None:
+    if (state := saved["callbacks"].get(STOPPING_KEY)) is not None:
         stopping.wait_count, stopping.best_score = state["wait_count"], float(state["best_score"])
 
 

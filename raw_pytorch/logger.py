@@ -66,8 +66,9 @@ class Logger:
         """For the HPARAMS page: not by `writer.add_hparams`, which would make a run of its own."""
         if self.writer:
             self.log(metrics, 0)
+            file_writer: Any = self.writer.file_writer
             for summary in hparams(values, metrics):
-                self.writer.file_writer.add_summary(summary)
+                file_writer.add_summary(summary)
 
     def close(self) -> None:
         if self.writer:

@@ -15,6 +15,9 @@ from raw_pytorch import distributed
 class MeanMetric:
     """A mean over samples, from the means over batches."""
 
+    total: Tensor
+    weight: int
+
     def __init__(self) -> None:
         self.reset()
 
@@ -36,6 +39,9 @@ class MeanMetric:
 
 class MulticlassAccuracy:
     """The share of the samples whose largest logit is that of their label."""
+
+    correct: Tensor
+    total: int
 
     def __init__(self) -> None:
         self.reset()

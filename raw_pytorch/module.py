@@ -18,7 +18,7 @@ class ImageClassifier(torch.nn.Module):
     def __init__(self, lr: float, weight_decay: float, dropout: float, width: int) -> None:
         super().__init__()
         self.hparams = dict(lr=lr, weight_decay=weight_decay, dropout=dropout, width=width)
-        self.net = ConvNet(dropout, width)
+        self.net: torch.nn.Module = ConvNet(dropout, width)
         self.train_accuracy = MulticlassAccuracy()
         self.val_loss = MeanMetric()
         self.val_accuracy = MulticlassAccuracy()

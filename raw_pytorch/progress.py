@@ -31,11 +31,11 @@ class ProgressBar:
     def step(self, loss: Tensor) -> None:
         # A tensor on a device is only read when the bar is drawn: reading it waits for the device.
         if self.bar.update():
-            self.metrics["loss"] = f"{loss.item():.3f}"
+            self.metrics["train/loss"] = f"{loss.item():.3f}"
             self.bar.set_postfix(self.metrics, refresh=False)
 
     def end_epoch(self, loss: Tensor, val_accuracy: float) -> None:
-        self.metrics = {"loss": f"{loss.item():.3f}", "val_acc": f"{val_accuracy:.3f}"}
+        self.metrics = {"train/loss": f"{loss.item():.3f}", "val/accuracy": f"{val_accuracy:.3f}"}
         self.bar.set_postfix(self.metrics)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ python -m raw_pytorch test --ckpt_path best
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from raw_pytorch import checkpoint, devices, distributed, evaluate
@@ -14,7 +15,7 @@ from shared.checkpoints import check_checkpoint, find_checkpoint
 from shared.config import Config
 
 
-def test(config: Config) -> tuple[Path, dict[str, float]]:
+def test(config: Config) -> tuple[Path, Mapping[str, float]]:
     """Test a checkpoint of either side.
 
     Returns:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 import torch
-from torch.nn.utils import clip_grad_norm_
+from torch import Tensor
 
 from raw_pytorch import checkpoint, devices, distributed, evaluate
 from raw_pytorch.data import ImageData
@@ -24,7 +24,7 @@ from raw_pytorch.progress import ProgressBar
 from raw_pytorch.training_state import TrainingState
 from shared.checkpoints import read_checkpoint
 from shared.config import Config
-from shared.finite import FiniteLoss
+from shared.finite import FiniteLoss, check_val_loss
 from shared.run_folder import after_restart, create_run_dir
 from shared.seeds import seed_epoch
 from shared.signals import Interrupt
@@ -68,7 +68,7 @@ def train(config: Config) -> dict[str, Any]:
     if saved is not None:
         state.load_state_dict(saved)  # [resume] now that everything with a state is there
     logger = Logger(run_dir, config)  # [log] TensorBoard
-    logger.graph(module, device)  # [log] a compiled network could not be drawn
+    logger.graph(module, device)  # [log] first, since a compiled network cannot be drawn
     if config.compile:
         devices.compile_network(module, device)
     network = distributed.wrap(module.net, device)  # [ddp] averages gradients over the processes
@@ -78,7 +78,7 @@ def train(config: Config) -> dict[str, Any]:
     last = run_dir / "checkpoints" / "last.ckpt"
     interrupt = Interrupt("raw_pytorch", run_dir, config, distributed.any_of)
     interrupt.defer()  # [checkpoint] from here on, a signal waits until last.ckpt is written
-    validated: dict[str, float] = {}
+    logits: Tensor | None = None
     started = time.perf_counter()
     fit_seconds = 0.0
 
@@ -89,7 +89,8 @@ def train(config: Config) -> dict[str, Any]:
         bar.start_epoch(state.epoch, state.batch_idx)  # [progress] one bar for each epoch
         module.train()  # [train] evaluation has switched dropout off
         for batch_idx, batch in enumerate(train_loader, start=state.batch_idx):  # [train] an epoch
-            logger.log_step({"lr": scheduler.get_last_lr()[0]}, state.global_step)  # [log] in use
+            # [log] The rate that the next step uses.
+            logger.log_step({"lr": scheduler.get_last_lr()[0]}, state.global_step)
             batch = devices.move(batch, device)  # [device] to where the weights are
 
             # [accumulate] A window of batches makes one step; the last of an epoch may be shorter.
@@ -105,13 +106,13 @@ def train(config: Config) -> dict[str, Any]:
                 optimizer.zero_grad()  # [train] or the gradients would add up for ever
             loss_share = loss / config.accumulate_grad_batches  # [accumulate] a mean over batches
             scaler.scale(loss_share).backward()  # [train] [precision] small ones would underflow
-            state.batch_idx = batch_idx + 1  # [resume] where the epoch goes on
+            state.batch_idx = batch_idx + 1  # [resume] where the epoch would continue
             bar.step(loss)  # [progress] the loss is read only when the bar is drawn
 
             if is_stepping:  # [accumulate] and not after every batch
                 scaler.unscale_(optimizer)  # [precision] before clipping
                 if config.gradient_clip_val is not None:  # [clip] the sum of the window, once
-                    clip_grad_norm_(module.parameters(), config.gradient_clip_val)
+                    torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip_val)
                 scaler.step(optimizer)  # [train] [precision] skips gradients that overflowed
                 scaler.update()  # [precision] a smaller scale if they did
                 devices.mark_step(device)  # [device] a TPU computes now
@@ -127,21 +128,22 @@ def train(config: Config) -> dict[str, Any]:
                     interrupt.leave_if_requested()
 
         # [validate] On the whole split, with dropout off and without gradients.
-        validated, logits = evaluate.validate(module, val_loader, device, precision)
+        state.validated, logits = evaluate.validate(module, val_loader, device, precision)
+        check_val_loss(state.validated["val/loss"], state.epoch)
         fit_seconds = time.perf_counter() - started
 
         # [log] What is known at an epoch's end stands at its last step.
-        logger.log({**validated, "epoch": state.epoch}, state.global_step - 1)
+        logger.log({**state.validated, "epoch": state.epoch}, state.global_step - 1)
         train_accuracy = module.train_accuracy.compute()
         module.train_accuracy.reset()
         logger.log({"train/accuracy": train_accuracy, "epoch": state.epoch}, state.global_step - 1)
-        bar.end_epoch(loss, validated["val/accuracy"])  # [progress] the accuracy is known now
+        bar.end_epoch(loss, state.validated["val/accuracy"])  # [progress] the accuracy is known now
 
         # [early-stop] Before the checkpoint, which holds the counter.
-        early_stopping.step(validated["val/loss"])
+        early_stopping.step(state.validated["val/loss"])
 
         # [checkpoint] The epoch is done: the next one starts at its first batch.
-        is_best = state.is_best(validated["val/loss"])
+        is_best = state.is_best(state.validated["val/loss"])
         state.epoch += 1
         state.batch_idx = 0
         if not config.fast_dev_run:
@@ -153,19 +155,13 @@ def train(config: Config) -> dict[str, Any]:
 
     bar.close()  # [progress] before anything else is printed
     interrupt.finish()  # [checkpoint] from here on, a signal ends the run at once
-    if validated:
+    if logits is not None:  # [resume] None if the run was stopped after its last epoch
         logger.figures(logits, data, state.global_step - 1)  # [log] of the last validation
-    else:  # [resume] of a run that was stopped after its last epoch
-        validated, _ = evaluate.validate(module, val_loader, device, precision)
-    return finish(state, logger, precision, validated, fit_seconds)
+    return finish(state, logger, precision, fit_seconds)
 
 
 def finish(
-    state: TrainingState,
-    logger: Logger,
-    precision: Precision,
-    validated: dict[str, float],
-    fit_seconds: float,
+    state: TrainingState, logger: Logger, precision: Precision, fit_seconds: float
 ) -> dict[str, Any]:
     """Test the weights of the best epoch, and write the summary of the run."""
     config, data, module = state.config, state.data, state.module
@@ -174,7 +170,7 @@ def finish(
         best = read_checkpoint(state.run_dir / "checkpoints" / "best.ckpt")
         module.load_state_dict(best["state_dict"])  # [test] not the weights of the last epoch
     tested = evaluate.test(module, data.test_dataloader(), data.device, precision)
-    metrics = {**validated, **tested}
+    metrics = {**state.validated, **tested}
     logger.log({**tested, "epoch": state.epoch}, state.global_step)
     logger.hyperparameters(config.hparams(), final_metrics(metrics))
     logger.close()

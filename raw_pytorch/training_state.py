@@ -6,7 +6,7 @@ Lightning: the Trainer collects it, callbacks add to it by state_dict() and on_s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ class TrainingState:
     best_val_loss: float = math.inf
     """The least validation loss; infinite while there is no best.ckpt in the run folder."""
 
+    validated: dict[str, float] = field(default_factory=dict)
+    """`val/loss` and `val/accuracy` of the last validation, empty before the first."""
+
     def is_best(self, val_loss: float) -> bool:
         """Whether no epoch had a smaller validation loss, which is remembered."""
         is_best = val_loss < self.best_val_loss
@@ -80,6 +83,7 @@ class TrainingState:
             DATA_HPARAMS: self.data.hparams,
             DATA_STATE: place,
             "recipe": self.config.recipe(),
+            "validated": self.validated,
             "generators": generator_state(self.data.device),
             "train_accuracy": lightning_format.accuracy(self.module.train_accuracy),
             **lightning_format.scaler(self.scaler),
@@ -102,6 +106,7 @@ class TrainingState:
         self.scheduler.load_state_dict(saved["lr_schedulers"][0])
         self.epoch, self.batch_idx = saved[DATA_STATE]["epoch"], saved[DATA_STATE]["batch_idx"]
         self.global_step = saved["global_step"]
+        self.validated = saved["validated"]
         folder = self.run_dir / "checkpoints"
         self.best_val_loss = lightning_format.best_val_loss(saved, folder)
         lightning_format.restore_early_stopping(self.early_stopping, saved)

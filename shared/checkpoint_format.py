@@ -39,8 +39,10 @@ TO_RESUME = (
     "optimizer_states", "lr_schedulers", "callbacks", "loops", "recipe", "generators",
     "train_accuracy",
 )  # fmt: skip
-SAVING_STATE = ("dirpath", "best_model_path", "best_model_score")
-STOPPING_STATE = ("wait_count", "best_score", "patience", "stopped_epoch")
+CALLBACKS = {
+    BEST_KEY: ("dirpath", "best_model_path", "best_model_score"),
+    STOPPING_KEY: ("wait_count", "best_score", "patience", "stopped_epoch"),
+}
 
 SCALARS = (str, int, float, bool, type(None))
 
@@ -104,6 +106,11 @@ def check_content(
             _refuse(path, f"it has no {key} to resume from")
     if not isinstance(checkpoint["recipe"], Mapping):
         _refuse(path, "its recipe is not plain values")
+    validated = checkpoint.get("validated")
+    if not isinstance(validated, Mapping) or not all(type(v) is float for v in validated.values()):
+        _refuse(path, "it has no results of the last validation")
+    if validated.keys() not in (set(), {"val/loss", "val/accuracy"}):
+        _refuse(path, "its results of the last validation are not those of this project")
     _check_callbacks(path, checkpoint["callbacks"])
     optimizer = _only(path, checkpoint, "optimizer_states")
     scheduler = _only(path, checkpoint, "lr_schedulers")
@@ -126,32 +133,17 @@ def check_content(
         _refuse(path, "its learning rate schedule is not the OneCycleLR of this project")
 
 
-def saving_state(callbacks: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The state of the callback that saves the best weights. It is found by what it holds, since
-    its key lists the callback's arguments, and a release of Lightning may add to them."""
-    states = (state for state in callbacks.values() if isinstance(state, Mapping))
-    return next((state for state in states if state.get("monitor") == "val/loss"), None)
-
-
-def stopping_state(callbacks: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The state of early stopping, which is in some runs only."""
-    states = (state for state in callbacks.values() if isinstance(state, Mapping))
-    return next((state for state in states if "wait_count" in state), None)
-
-
 def _check_callbacks(path: Path, callbacks: Any) -> None:
     """Look for the states that a run needs. Without that of the callback that saves the best
-    weights, either side would write worse ones over them."""
+    weights, either side would write worse ones over them; early stopping is in some runs only."""
     if not isinstance(callbacks, Mapping):
         _refuse(path, "its callbacks are not those of this project")
-    saving, stopping = saving_state(callbacks), stopping_state(callbacks)
-    if saving is None:
-        _refuse(path, "it has no state of ModelCheckpoint to resume from")
-    if stopping is None and any(str(key).startswith("EarlyStopping") for key in callbacks):
-        _refuse(path, "its state of EarlyStopping has no wait_count to resume from")
-    needed = [("ModelCheckpoint", saving, SAVING_STATE)]
-    needed += [("EarlyStopping", stopping, STOPPING_STATE)] if stopping is not None else []
-    for callback, state, names in needed:
+    for key, names in CALLBACKS.items():
+        if key == STOPPING_KEY and key not in callbacks:
+            continue
+        state, callback = callbacks.get(key), key.split("{")[0]
+        if not isinstance(state, Mapping):
+            _refuse(path, f"it has no state of {callback} to resume from")
         for name in names:
             if name not in state:
                 _refuse(path, f"its state of {callback} has no {name} to resume from")

@@ -46,3 +46,16 @@ class FiniteLoss:
                     f"the loss became {loss.item():g} at {place}; lower --lr or set "
                     "--gradient_clip_val; checkpoints hold the weights before"
                 )
+
+
+def check_val_loss(val_loss: float, epoch: int) -> None:
+    """Look at the validation loss of an epoch before the epoch's checkpoints are written.
+
+    Raises:
+        RunError: the loss is NaN or infinite.
+    """
+    if not math.isfinite(val_loss):
+        raise RunError(
+            f"the validation loss became {val_loss:g} in epoch {epoch}; lower --lr or set "
+            "--gradient_clip_val; checkpoints hold the weights before"
+        )

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,9 +123,9 @@ def write_summary(
 
 
 def print_start(config: Config) -> None:
-    """What is about to be trained: the libraries take seconds to load, and say nothing."""
-    # Processes that a first one has started come here again.
-    if ranks.rank() == 0 and not ranks.launched():
+    """Tell a terminal what is about to be trained: the libraries take seconds to load, and say
+    nothing. A process that this command has started itself stays silent."""
+    if sys.stdout.isatty() and ranks.rank() == 0 and not ranks.launched():
         epochs = counted(config.max_epochs, "epoch")
         print(
             f"training      {config.dataset}, ConvNet of width {config.width}, {epochs}", flush=True

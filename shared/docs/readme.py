@@ -122,9 +122,10 @@ def measured() -> dict[str, str]:
     blocks = {}
     summaries = [summary for side in SIDES if (summary := newest_summary(side)) is not None]
     if len(summaries) == len(SIDES):
-        raw, lightning = map(closing_lines, summaries)
-        text = f"```text\n$ make raw\n{raw}$ make lightning | tail -n 3\n"
-        blocks["output"] = text + "".join(lightning.splitlines(keepends=True)[-3:]) + "```"
+        raw, lightning = (closing_lines(summary).splitlines() for summary in summaries)
+        # The first run of all knows of no other.
+        lines = ["```text", "$ make raw", *raw[:8], "$ make lightning | tail -n 4", *lightning[-4:]]
+        blocks["output"] = "\n".join([*lines, "```"])
     paths = [RUNS / "accuracy" / f"{name}.json" for name in ("digits", "mnist")]
     if all(path.is_file() for path in paths):
         blocks["accuracy"] = accuracy_table([json.loads(path.read_text()) for path in paths])

@@ -246,3 +246,18 @@ def test_auto_takes_the_cpu_beside_an_accelerator_that_no_flag_names(monkeypatch
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("xpu"))
     assert devices.choose(Config()).type == "cpu"
+
+
+def test_a_checkpoint_saved_before_training_starts_is_tested_alike(tmp_path, monkeypatch):
+    from lightning.callbacks import SeedEpochs
+
+    path = tmp_path / "first.ckpt"
+
+    def save(self: SeedEpochs, trainer: Any, module: Any) -> None:
+        trainer.save_checkpoint(path, weights_only=False)
+
+    monkeypatch.setattr(SeedEpochs, "on_fit_start", save)
+    run("lightning", tmp_path)
+    here = Config(ckpt_path=str(path), accelerator="cpu")
+    raw, lightning = (importlib.import_module(f"{side}.test").test(here)[1] for side in SIDES)
+    assert raw["test/loss"] == lightning["test/loss"] > 2

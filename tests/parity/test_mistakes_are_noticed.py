@@ -54,7 +54,7 @@ MORE = {
         Edit("train.py", "module.train()", "pass"),
     ],
     "clipping before the window is full": [
-        Edit("train.py", "bar.step(loss)", "clip_grad_norm_(module.parameters(), 1)")
+        Edit("train.py", "bar.step(loss)", "torch.nn.utils.clip_grad_norm_(module.parameters(), 1)")
     ],
     "early stopping that never stops": [Edit("train.py", "and not early_stopping.should_stop", "")],
 }
@@ -113,7 +113,7 @@ def test_a_mistake_is_noticed(name, lightning, tmp_path):
 
 def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
     # Whatever is computed, no epoch after the first is the best one.
-    best = 'is_best = state.is_best(validated["val/loss"]'
+    best = 'is_best = state.is_best(state.validated["val/loss"]'
     rising = Edit("train.py", f"{best})", f"{best} + 1000 * state.epoch)")
     (mistake,) = CATALOGUE["last weights tested instead of the best"]
     options = dict(max_epochs=2, early_stopping_patience=None)
@@ -130,7 +130,7 @@ LOGGED = dict(max_epochs=2, log_every_n_steps=2, early_stopping_patience=None)
 NOT_LOGGED = {
     "learning rate": 'logger.log_step({"lr": scheduler.get_last_lr()[0]}, state.global_step)',
     "loss of a step": "logger.log_step(scalars, state.global_step)",
-    "validation": 'logger.log({**validated, "epoch": state.epoch}, state.global_step - 1)',
+    "validation": 'logger.log({**state.validated, "epoch": state.epoch}, state.global_step - 1)',
     "accuracy of an epoch": (
         'logger.log({"train/accuracy": train_accuracy, "epoch": state.epoch}, '
         "state.global_step - 1)"

@@ -95,6 +95,8 @@ OPERATIONS = (
         change="LightningModule.training_step"),
     _op("optimizer.zero_grad", "train", "torch.optim:Optimizer.zero_grad",
         hook="LightningModule.optimizer_zero_grad"),
+    _op("check_val_loss", "validate", "shared.finite:check_val_loss",
+        hook="Callback.on_validation_end"),
     _op("finite_loss.step", "train", "shared.finite:FiniteLoss.step",
         hook="Callback.on_before_backward"),
     _op("loss / n", "accumulate", "torch:Tensor.__truediv__", of="loss",
