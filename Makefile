@@ -29,7 +29,7 @@ lightning: $(READY) ## Train with Lightning, then test: the weights are equal
 basic: $(READY) ## Run both programs of one chapter each
 	$(PY) -m raw_pytorch.basic
 	$(PY) -m lightning.basic
-compare: $(READY) ## Write a page about a run of each side, into runs/compare
+compare: $(READY) ## Write the page that shows who does each line now
 	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,$(TRAIN)) $(ARGS)
 test: $(READY)-test $(READY)-lint $(READY)-browser ## Prove that both sides are the same run
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
-MISTAKES = 15
+MISTAKES, ACROSS = 15, 5  # pictures, and how many of them beside each other
 
 
 def add_figures(
@@ -40,9 +40,10 @@ def confusion_figure(
     size = len(classes)
     cells = split.labels.cpu() * size + probabilities.argmax(dim=1)
     counts = cells.bincount(minlength=size**2).reshape(size, size)
-    # Placed by hand: matplotlib's own layout draws everything several times.
-    figure = Figure(figsize=(6, 6))
-    axes = figure.add_axes((0.14, 0.14, 0.84, 0.84))
+    # Small and of many points, so that its numbers can be read on TensorBoard's card. Placed by
+    # hand: matplotlib's own layout draws everything several times.
+    figure = Figure(figsize=(4, 4), dpi=150)
+    axes = figure.add_axes((0.24, 0.22, 0.75, 0.75))
     # The diagonal is some hundred times as large as the rest, and would leave it all white.
     axes.imshow(counts.float().log1p(), cmap="Blues")
     for (row, column), count in ((tuple(i), counts[tuple(i)]) for i in counts.nonzero().tolist()):
@@ -60,16 +61,19 @@ def mistakes_figure(classes: tuple[str, ...], split: ImageDataset, probabilities
     """The mistakes made with the most confidence, the worst first."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4.6))
+    worst = find_mistakes(split.labels, probabilities)[:MISTAKES]
+    across = min(max(len(worst), 2), ACROSS)
+    down = max(1, -(-len(worst) // ACROSS))
+    # As large as it has pictures.
+    figure = Figure(figsize=(1.2 * across, 1.5 * down), dpi=150)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(0, 5)
-    axes.set_ylim(3, 0)
-    worst = find_mistakes(split.labels, probabilities)[:MISTAKES]
+    axes.set_xlim(0, across)
+    axes.set_ylim(down, 0)
     if len(worst) == 0:
-        axes.text(2.5, 1.5, "no mistakes", ha="center")
+        axes.text(across / 2, down / 2, "no mistakes", ha="center")
     for place, index in enumerate(worst.tolist()):
-        y, x = divmod(place, 5)
+        y, x = divmod(place, ACROSS)
         axes.imshow(
             split.images[index, 0], cmap="gray_r", extent=(x + 0.18, x + 0.82, y + 0.98, y + 0.34)
         )
@@ -77,8 +81,8 @@ def mistakes_figure(classes: tuple[str, ...], split: ImageDataset, probabilities
         title = f"{classes[split.labels[index]]}\nas {classes[answer]}, {confidence:.0%}"
         axes.text(x + 0.5, y + 0.3, title, ha="center", fontsize=8)
     # imshow sets the limits to those of its picture.
-    axes.set_xlim(0, 5)
-    axes.set_ylim(3, 0)
+    axes.set_xlim(0, across)
+    axes.set_ylim(down, 0)
     return figure
 
 

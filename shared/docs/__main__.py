@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from shared.docs import faults
 from shared.docs.example import report
-from shared.docs.readme import from_bench, from_source, keep_bench, measured, write_anew
+from shared.docs.readme import (
+    from_bench,
+    from_source,
+    keep_bench,
+    keep_gallery,
+    measured,
+    write_anew,
+)
 from shared.errors import run
 from shared.files import write_atomically
 from shared.processes import ROOT
@@ -18,6 +25,7 @@ from shared.processes import ROOT
 
 def main() -> None:
     keep_bench()
+    keep_gallery()
     write_anew({**from_source(), **measured(), **from_bench(), "divergence": report()})
     if faults.is_complete():
         write_atomically(ROOT / "tests" / "README.md", faults.page())

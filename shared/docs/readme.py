@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import json
 import re
@@ -13,13 +14,14 @@ from typing import Any
 import yaml
 
 from shared.bench.claims import claims_block
+from shared.bench.machine import describe_machine
 from shared.bench.results import FOLDER, read_bench, read_peers
 from shared.bench.tables import bench_block, cost_block
 from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import APART, LIGHTNING, RAW, file_totals, files
 from shared.docs.loops import loops_table
 from shared.files import RUNS, SIDES, write_atomically
-from shared.mistakes.catalogue import VERDICTS, mistakes
+from shared.mistakes.catalogue import GALLERY, VERDICTS, mistakes, twins
 from shared.processes import ROOT
 from shared.reporting.markdown import table
 from shared.summary import print_summary
@@ -213,6 +215,23 @@ def keep_bench() -> None:
             continue
         MEASURED.mkdir(exist_ok=True)
         write_atomically(MEASURED / name, path.read_text(encoding="utf-8"))
+
+
+def keep_gallery() -> None:
+    """Take over the newest whole gallery, its numbers short, with its machine and date."""
+    path = RUNS / "mistakes" / "mistakes.json"
+    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    if len(rows) != len(mistakes()) + len(twins()):
+        return
+    for row in rows:
+        for outcome in (row["right"], row["wrong"]):
+            outcome["curves"] = {
+                tag: [float(f"{value:.4g}") for value in curve]
+                for tag, curve in outcome["curves"].items()
+            }
+    date = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
+    content = {"machine": describe_machine(), "date": date, "rows": rows}
+    write_atomically(GALLERY, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def mistake_table(rows: list[dict[str, Any]]) -> str:

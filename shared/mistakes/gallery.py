@@ -4,6 +4,7 @@ it, and looked at by the divergence tool."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -94,8 +95,16 @@ def exhibit(mistake: Mistake, folder: Path, right_runs: dict[str, Trained]) -> E
         "wrong": outcome(wrong, wrong_summary),
         "expected": {"cause": mistake.cause, "step": mistake.step},
         "found": {"cause": found.cause, "step": found.step} if found else None,
-        "instrument": "\n".join(lines).replace(f"{place}/", "").replace(f"{folder}/", ""),
+        "instrument": _without_folders("\n".join(lines), place, folder),
     }
+
+
+def _without_folders(text: str, *folders: Path) -> str:
+    """What the tool said, with paths as in the repository."""
+    for folder in folders:
+        for name in (str(folder), os.path.relpath(folder)):
+            text = text.replace(f"{name}/", "")
+    return text
 
 
 def train_changed(mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Path) -> Trained:

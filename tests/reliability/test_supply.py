@@ -28,7 +28,7 @@ from support.record import SIDES
 
 from shared.compare.comparison import ComparedRuns, compare_runs
 from shared.compare.page import page
-from shared.compare.trace.events import Trace
+from shared.compare.trace.tracing import Both
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -334,9 +334,9 @@ EVIL = (
 
 @pytest.mark.fault("a hostile name on a page", kind="pages and packages")
 def test_a_name_is_shown_on_the_page_as_text(
-    compared: Path, traces: list[Trace], fault: Any
+    compared: Path, traced: list[Both], fault: Any
 ) -> None:
-    comparison = compare_runs(*(compared / side for side in SIDES), traces=traces)
+    comparison = compare_runs(*(compared / side for side in SIDES), traced=traced)
 
     def renamed(text: str) -> ComparedRuns:
         """With this text in whatever a run's files say of it, names of settings included."""
@@ -346,8 +346,7 @@ def test_a_name_is_shown_on_the_page_as_text(
             summary = {**run.summary, **strings, "versions": {text: text}}
             runs.append(dataclasses.replace(run, summary=summary, config={**run.config}))
         runs[0].config[text] = text
-        wrong = [dataclasses.replace(x, truth=text, raw=(text, 1.0)) for x in comparison.wrong]
-        return dataclasses.replace(comparison, raw=runs[0], lightning=runs[1], wrong=wrong)
+        return dataclasses.replace(comparison, raw=runs[0], lightning=runs[1])
 
     plain, hostile = marks(page.render(renamed("x"))), marks(page.render(renamed(" ".join(EVIL))))
     assert hostile.elements == plain.elements

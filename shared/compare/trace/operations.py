@@ -21,7 +21,8 @@ class Operation:
         targets: what is wrapped, as `module:attribute`, `{side}` replaced by the traced side.
             Targets in Lightning's packages are wrapped on that side only.
         of: which calls count: those on the model, on a batch, on a loss, on one of the module's
-            metrics, those not made by torch itself ("direct"), or all.
+            metrics, those not made by torch itself ("direct"), those made by the traced side's own
+            files ("own"), or all.
         hook: which method on the way from the Trainer to the call is the one to override; if empty,
             the innermost.
         change: what to tell the Trainer instead, where no method on the way is for overriding.
@@ -105,7 +106,7 @@ OPERATIONS = (
         hook="LightningModule.configure_gradient_clipping"),
     # Recorded by PyTorch's own hook: every optimizer class has a step of its own.
     _op("optimizer.step", "train", hook="LightningModule.optimizer_step"),
-    _op("scheduler.step", "schedule", "torch.optim.lr_scheduler:LRScheduler.step",
+    _op("scheduler.step", "schedule", "torch.optim.lr_scheduler:LRScheduler.step", of="direct",
         hook="LightningModule.lr_scheduler_step"),
     _op("module.eval", "validate", "torch.nn:Module.eval", of="model",
         hook="LightningModule.on_validation_model_eval"),
@@ -130,7 +131,10 @@ OPERATIONS = (
     _op("torch.load", "checkpoint", "torch:load", hook="CheckpointIO.load_checkpoint"),
     _op("module.load_state_dict", "checkpoint", "torch.nn:Module.load_state_dict", of="model",
         hook="Strategy.load_model_state_dict"),
-    _op("interrupt.requested", "checkpoint", "shared.signals:Interrupt.requested"),
+    _op("interrupt.requested", "checkpoint", "shared.signals:Interrupt.requested", of="own"),
+    _op("interrupt.leave_if_requested", "checkpoint",
+        "shared.signals:Interrupt.leave_if_requested", of="own"),
+    _op("interrupt.finish", "checkpoint", "shared.signals:Interrupt.finish", of="own"),
     _op("writer.add_scalar", "log", f"{WRITER}.add_scalar", change="self.log(...)"),
     _op("writer.add_graph", "log", f"{WRITER}.add_graph", hook="Callback.on_train_start"),
     _op("writer.add_figure", "log", f"{WRITER}.add_figure", hook="Callback.on_train_end"),
