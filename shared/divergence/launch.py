@@ -9,6 +9,7 @@ python launch.py RECORD STEPS -- package.module:function [arguments]
 from __future__ import annotations
 
 import importlib
+import importlib.abc
 import importlib.util
 import json
 import linecache
@@ -70,7 +71,20 @@ def run_notebook(path: Path) -> None:
         source = "\n".join(lines) + "\n"
         name = f"{path.resolve()}[cell {number + 1}]"
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
-        exec(compile(source, name, "exec"), module.__dict__)  # noqa: S102  the user's own program
+        Cell(name, source).exec_module(module)
+
+
+class Cell(importlib.abc.ExecutionLoader):
+    """One cell, run in the module that all cells share."""
+
+    def __init__(self, name: str, source: str) -> None:
+        self.name, self.source = name, source
+
+    def get_filename(self, fullname: str) -> str:
+        return self.name
+
+    def get_source(self, fullname: str) -> str:
+        return self.source
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import linecache
+import runpy
 import os
 import re
 import sys
@@ -310,7 +311,7 @@ def recorded(text: str, folder: Path, name: str) -> Run:
     path.write_text(text)
     linecache.checkcache()
     with contextlib.suppress(Enough), Recorder(folder / f"{name}.jsonl", 20):
-        exec(compile(text, str(path), "exec"), {"__name__": "__main__"})  # noqa: S102
+        runpy.run_path(str(path), run_name="__main__")
     return read(folder / f"{name}.jsonl")
 
 
