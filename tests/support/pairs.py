@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import linecache
-import runpy
 import os
 import re
+import runpy
 import sys
 import tempfile
 from collections.abc import Iterator
