@@ -222,9 +222,9 @@ class DrawFigures(Callback):
         if self.logits and isinstance(trainer.logger, TensorBoardLogger):
             probabilities = torch.cat(self.logits).float().softmax(dim=1)
             probabilities = ranks.gather(probabilities)  # [ddp] from all processes
-            writer, split = trainer.logger.experiment, self.data.splits["val"]
             if trainer.is_global_zero:
-                name, step = self.data.hparams["dataset"], trainer.global_step - 1
+                writer, step = trainer.logger.experiment, trainer.global_step - 1
+                name, split = self.data.hparams["dataset"], self.data.splits["val"]
                 add_figures(writer, name, split, probabilities, step)
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raw_pytorch.module import ImageClassifier
-from shared import hardware, model, ranks
+from shared import hardware, ranks
 from shared.config import Config
 
 
@@ -33,11 +32,6 @@ def choose(config: Config) -> torch.device:
     if accelerator == "cuda":
         torch.cuda.set_device(device)  # [ddp] or every process would also use some of the first
     return device
-
-
-def compile_network(module: ImageClassifier, device: torch.device) -> None:
-    """Compile the network within the module, in place."""
-    model.compile_network(module.net, device)
 
 
 def mark_step(device: torch.device) -> None:

@@ -43,7 +43,7 @@ def launch(config: Config) -> bool:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=config.devices,
-        run_id=f"launched-{os.getpid()}",
+        run_id=f"{ranks.LAUNCHED}{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,

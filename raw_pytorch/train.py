@@ -25,6 +25,7 @@ from raw_pytorch.training_state import TrainingState
 from shared.checkpoints import read_checkpoint
 from shared.config import Config
 from shared.finite import FiniteLoss, check_val_loss
+from shared.model import compile_network
 from shared.run_folder import after_restart, create_run_dir
 from shared.seeds import seed_epoch
 from shared.signals import Interrupt
@@ -70,7 +71,7 @@ def train(config: Config) -> dict[str, Any]:
     logger = Logger(run_dir, config)  # [log] TensorBoard
     logger.graph(module, device)  # [log] first, since a compiled network cannot be drawn
     if config.compile:
-        devices.compile_network(module, device)
+        compile_network(module.net, device)
     network = distributed.wrap(module.net, device)  # [ddp] averages gradients over the processes
     module.net = network  # [ddp] the steps call the wrapper
     bar = ProgressBar(config, total=len(train_loader))  # [progress] in a terminal

@@ -138,8 +138,3 @@ def _check_recipe(path: Path, config: Config, trained: Mapping[str, Any]) -> Non
 
 # What may change when a run is resumed, since it does not change the weights.
 UNBOUND = {"data_dir", "num_workers"}
-
-
-def is_within_epoch(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether it was written between two steps of an epoch, and not at an epoch's end."""
-    return checkpoint[DATA_STATE]["batch_idx"] > 0

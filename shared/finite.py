@@ -9,6 +9,8 @@ from torch.optim import Optimizer
 
 from shared.errors import RunError
 
+ADVICE = "lower --lr or set --gradient_clip_val; checkpoints hold the weights before"
+
 
 class FiniteLoss:
     """Looks at the loss of every batch, on a CPU at once. An accelerator would have to be waited
@@ -42,10 +44,7 @@ class FiniteLoss:
         pending, self.pending = self.pending, []
         for loss, place in pending:
             if not math.isfinite(loss.item()):
-                raise RunError(
-                    f"the loss became {loss.item():g} at {place}; lower --lr or set "
-                    "--gradient_clip_val; checkpoints hold the weights before"
-                )
+                raise RunError(f"the loss became {loss.item():g} at {place}; {ADVICE}")
 
 
 def check_val_loss(val_loss: float, epoch: int) -> None:
@@ -55,7 +54,4 @@ def check_val_loss(val_loss: float, epoch: int) -> None:
         RunError: the loss is NaN or infinite.
     """
     if not math.isfinite(val_loss):
-        raise RunError(
-            f"the validation loss became {val_loss:g} in epoch {epoch}; lower --lr or set "
-            "--gradient_clip_val; checkpoints hold the weights before"
-        )
+        raise RunError(f"the validation loss became {val_loss:g} in epoch {epoch}; {ADVICE}")
