@@ -31,7 +31,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import shared.data
 import shared.data.download
-from shared.compare.comparison import compare_runs
+from shared.compare.comparison import compare, read_runs
 from shared.compare.page import page
 from shared.compare.page.bench import bench_section
 from shared.compare.trace.events import from_dict
@@ -229,7 +229,7 @@ def compared(once: Callable[..., Path], traced: list[Both]) -> Path:
 
     def make(folder: Path) -> None:
         _trained(folder, max_epochs=2, log_every_n_steps=5)
-        compared = compare_runs(*(folder / side for side in SIDES), traced=traced)
+        compared = compare(*read_runs(*(folder / side for side in SIDES)), traced)
         with pytest.MonkeyPatch.context() as patch:
             shown = bench_section(made_up_bench(), quick=False)
             patch.setattr(page, "newest_bench", lambda: shown)

@@ -16,13 +16,14 @@ from support.made_up import made_up_bench
 from shared.bench import claims, tables
 from shared.bench.results import read_bench
 from shared.compare import __main__ as program
-from shared.compare import comparison, terminal
-from shared.compare.comparison import ComparedRuns, compare_runs
+from shared.compare import terminal
+from shared.compare.comparison import ComparedRuns, compare, read_runs
 from shared.compare.page import page
 from shared.compare.page.bench import KEPT, BenchSection, bench_section, newest_bench
 from shared.compare.page.gallery import gallery
 from shared.compare.source.code import highlight
 from shared.compare.source.lines import LIGHTNING, RAW
+from shared.compare.trace import tracing
 from shared.compare.trace.tracing import Both
 from shared.files import SIDES
 from shared.mistakes.catalogue import GALLERY
@@ -42,7 +43,7 @@ def text(html: str) -> str:
 
 @pytest.fixture(scope="module")
 def pair(compared: Path, traced: list[Both]) -> ComparedRuns:
-    return compare_runs(*(compared / side for side in SIDES), traced=traced)
+    return compare(*read_runs(*(compared / side for side in SIDES)), traced)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def drawn_once(monkeypatch: pytest.MonkeyPatch, bench: BenchSection) -> None:
 @pytest.fixture
 def untraced(monkeypatch: pytest.MonkeyPatch, traced: list[Both]) -> None:
     """The programs are not traced once more."""
-    monkeypatch.setattr(comparison, "trace_both", lambda _: traced)
+    monkeypatch.setattr(tracing, "trace_both", lambda _: traced)
 
 
 def changed(pair: ComparedRuns, **summary: Any) -> ComparedRuns:

@@ -21,8 +21,8 @@ class Operation:
         targets: what is wrapped, as `module:attribute`, `{side}` replaced by the traced side.
             Targets in Lightning's packages are wrapped on that side only.
         of: which calls count: those on the model, on a batch, on a loss, on one of the module's
-            metrics, those not made by torch or torchmetrics themselves ("direct"), those made by the
-            traced side's own files ("own"), or all.
+            metrics, those not made by torch or torchmetrics itself ("direct"), those made by
+            the traced side's own files ("own"), or all.
         hook: which method on the way from the Trainer to the call is the one to override; if empty,
             the innermost.
         change: what to tell the Trainer instead, where no method on the way is for overriding.

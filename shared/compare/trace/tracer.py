@@ -37,6 +37,7 @@ BATCHES = 2
 # What both sides import, and takes seconds.
 SHARED_IMPORTS = ("torch", "torch.utils.tensorboard", "sklearn.datasets", "matplotlib.figure")
 
+
 class Tracer:
     def __init__(self, side: str) -> None:
         self.side = side
