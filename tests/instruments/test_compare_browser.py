@@ -187,6 +187,7 @@ def test_the_page_speaks_both_languages(open_page):
     tab = open_page()
     for details in tab.locator("details[data-build] > summary").all():
         details.click()
+    tab.wait_for_function("!document.querySelector('details[open] > template')")
     english = tab.inner_text("body")
     assert not re.search(r"[\u4e00-\u9fff]", english.replace("繁體中文", ""))
     speak(tab, CHINESE)
@@ -222,12 +223,14 @@ def test_nothing_runs_over_the_side_at_any_width(open_page, width):
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_on_paper_the_program_and_the_answer_stand_in_full(open_page):
-    tab = open_page()
+@pytest.mark.parametrize("width", [700, 1280])  # a sheet of A4 is 718 pixels wide
+def test_on_paper_the_program_and_the_answer_stand_in_full(open_page, width):
+    tab = open_page(width=width)
     tab.emulate_media(media="print")
     assert not tab.locator(".settings").is_visible()
     assert not tab.locator(".bar").is_visible()
     for selector in (".pane.program", ".pane.answer"):
+        assert tab.locator(selector).is_visible()
         cut = "(x) => x.scrollHeight > x.clientHeight + 1 || x.scrollWidth > x.clientWidth + 1"
         assert not tab.eval_on_selector(selector, cut)
 

@@ -183,7 +183,7 @@ def test_every_answer_can_be_linked_to(html, pair):
 
 
 def test_the_largest_difference_between_the_curves_is_stated(pair, text):
-    assert "train/loss Largest difference between two points:" in text
+    assert "train/loss Largest difference between two points 0 " in text
     scalars = {tag: dict(values) for tag, values in pair.lightning.scalars.items()}
     step = next(iter(scalars["val/loss"]))
     scalars["val/loss"][step] += 0.125
