@@ -179,7 +179,7 @@ def test_what_is_folded_is_built_when_it_is_opened(open_page):
     assert "Lightning" in tab.inner_text("#files .pane >> nth=0")
     tab.click("text=Where did each line go?")
     tab.click("details[open] a:has-text('batch.to()') >> nth=0")
-    assert "batch.to()" in answer(tab)
+    tab.wait_for_selector(".answer h2:has-text('batch.to()')")
     assert tab.locator("#exhibit").bounding_box()["y"] > -400
 
 

@@ -176,8 +176,9 @@ function select(wanted, isFirst = false) {
 
 const fromAddress = () => decodeURIComponent(location.hash.slice(1));
 function go(wanted) {
-  if (fromAddress() !== wanted) location.hash = encodeURIComponent(wanted);
-  else select(wanted);
+  // Not by location.hash: what follows a key at once has to find the answer there already.
+  if (fromAddress() !== wanted) history.pushState(null, "", `#${encodeURIComponent(wanted)}`);
+  select(wanted);
 }
 
 function walk(by) {
