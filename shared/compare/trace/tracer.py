@@ -278,8 +278,11 @@ def trace(side: str, programs: list[tuple[str, dict[str, Any]]]) -> list[Trace]:
     tracer = Tracer(side)
     tracer.install()
     sys.stdout = Terminal()
-    here, traces = os.getcwd(), []
-    for program, options in programs:
+    here, traces = os.getcwd(), {}
+    # Several processes first: one that has computed gradients beside a GPU cannot be copied.
+    order = sorted(range(len(programs)), key=lambda n: -programs[n][1].get("devices", 1))
+    for number in order:
+        program, options = programs[number]
         tracer.events, tracer.batches = [], []
         summary: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as folder:
@@ -293,9 +296,9 @@ def trace(side: str, programs: list[tuple[str, dict[str, Any]]]) -> list[Trace]:
                 images = BATCHES * 64
                 runpy.run_module(f"{side}.{program}", run_name="__main__")
                 os.chdir(here)
-        traces.append(Trace(summary.get("weights_sha256", ""), tracer.events))
+        traces[number] = Trace(summary.get("weights_sha256", ""), tracer.events)
     sys.setprofile(None)
-    return traces
+    return [traces[number] for number in sorted(traces)]
 
 
 def in_processes(number: int, run: Callable[[], Any]) -> Any:
