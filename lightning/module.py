@@ -22,9 +22,10 @@ class ImageClassifier(pl.LightningModule):
         self.save_hyperparameters()
         self.net: torch.nn.Module = ConvNet(dropout, width)
         self.train_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
-        self.val_loss = MeanMetric()
+        # [log] Without the argument, it would leave out a batch whose loss is NaN.
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))
         self.val_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
-        self.test_loss = MeanMetric()
+        self.test_loss = MeanMetric(nan_strategy=float("nan"))
         self.test_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
         # [log] The graph of the model in TensorBoard is drawn with it.
         self.example_input_array = torch.zeros(1, 1, 28, 28)
