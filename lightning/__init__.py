@@ -4,6 +4,10 @@ name would win over a folder without one."""
 import logging
 import warnings
 
+from shared import need
+
+need("torch", "jsonargparse", "sklearn", "pytorch_lightning")
+
 # What Lightning would say on the screen of every run, and why this project need not hear it.
 for _message in (
     # The data lies in memory: more workers would make the loaders slower, not faster.

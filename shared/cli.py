@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shared import ranks
+from shared import need, ranks
 from shared.config import FIELDS, RULES, Config
 from shared.errors import UsageError, fail, in_one_line, shown
 from shared.screen import open_screens, read_utf8
@@ -121,6 +121,7 @@ def _parse(
 
 
 def _make_parser(program: str, description: str, images: bool) -> ArgumentParser:
+    need("jsonargparse", "yaml")
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
