@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -56,6 +57,11 @@ def _is_path(value: str) -> bool:
     return bool(value.strip()) and "\0" not in value and is_text and value not in no_value
 
 
+def _is_literal_path(value: str) -> bool:
+    # Lightning's logger would expand it: in a YAML file or in quotes, no shell has.
+    return _is_path(value) and os.path.expandvars(os.path.expanduser(value)) == value
+
+
 SWITCH = Rule("true or false", lambda value: True)
 
 
@@ -76,7 +82,7 @@ class Config:
     """Folder for downloads. If it holds the four original .gz files, or torchvision's layout, these
     are used as they are and nothing is downloaded."""
 
-    run_dir: str | None = knob(path("the path of a folder"))
+    run_dir: str | None = knob(Rule("the path of a folder, without ~ or $NAME", _is_literal_path))
     """Folder of this run. Default: runs/<side>/<dataset>/version_<next free>."""
 
     # The range of numpy's and pytorch_lightning's seeds.
@@ -162,7 +168,10 @@ class Config:
 
     def __post_init__(self) -> None:
         recipe = RECIPES.get(str(self.dataset), {})
-        started = ranks.started()
+        try:
+            started = ranks.started()
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         machines = dict(zip(("devices", "num_nodes"), started or (1, 1), strict=True))
         for name, value in {**recipe, **machines}.items():
             if getattr(self, name) is None:

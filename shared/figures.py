@@ -45,7 +45,7 @@ def confusion_figure(
     figure = Figure(figsize=(4, 4), dpi=150)
     axes = figure.add_axes((0.24, 0.22, 0.75, 0.75))
     # The diagonal is some hundred times as large as the rest, and would leave it all white.
-    axes.imshow(counts.float().log1p(), cmap="Blues")
+    axes.imshow(counts.float().log1p().numpy(), cmap="Blues")
     for (row, column), count in ((tuple(i), counts[tuple(i)]) for i in counts.nonzero().tolist()):
         dark = counts[row, column].log1p() > counts.max().log1p() / 2
         colour = "white" if dark else "black"
@@ -74,9 +74,8 @@ def mistakes_figure(classes: tuple[str, ...], split: ImageDataset, probabilities
         axes.text(across / 2, down / 2, "no mistakes", ha="center")
     for place, index in enumerate(worst.tolist()):
         y, x = divmod(place, ACROSS)
-        axes.imshow(
-            split.images[index, 0], cmap="gray_r", extent=(x + 0.18, x + 0.82, y + 0.98, y + 0.34)
-        )
+        picture = split.images[index, 0].cpu().numpy()
+        axes.imshow(picture, cmap="gray_r", extent=(x + 0.18, x + 0.82, y + 0.98, y + 0.34))
         confidence, answer = probabilities[index].max(dim=0)
         title = f"{classes[split.labels[index]]}\nas {classes[answer]}, {confidence:.0%}"
         axes.text(x + 0.5, y + 0.3, title, ha="center", fontsize=8)

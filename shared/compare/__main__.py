@@ -81,9 +81,12 @@ def train(side: str, argv: list[str]) -> Path:
 
     Raises:
         RunError: it failed.
+        SystemExit: it was interrupted, and has said so.
     """
     print(f"training {side} ...", flush=True)
     done = run_module(side, ["train", *argv], show=True)
+    if done.status == 130:
+        raise SystemExit(130)
     if done.status:
         raise RunError(f"{side} train ended with status {done.status}")
     folder = next(x for x in done.out.splitlines() if x.startswith("run folder"))
