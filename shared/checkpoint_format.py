@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import torch
 
-from shared.config import Config
+from shared.config import FIELDS, Config
 from shared.errors import RunError, UsageError, shown
-from shared.model import ConvNet, make_optimizer
+from shared.model import make_network, make_optimizer
 
 # The version of Lightning whose format this is. Lightning migrates older checkpoints while it loads
 # them, and the raw side does not; newer ones may hold anything. The last number does not matter.
@@ -61,15 +61,17 @@ def hyperparameters(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]
         (MODULE_HPARAMS, Config().module_hparams()),
     ):
         values = checkpoint[key]
-        if not isinstance(values, Mapping) or not all(type(v) in SCALARS for v in values.values()):
+        if not isinstance(values, Mapping) or not all(map(_is_plain, values.values())):
             _refuse(path, f"its {key} are not plain values")
         # Lightning adds a name of its own.
         if differing := {n for n in values if not str(n).startswith("_")} ^ names.keys():
             differing_names = _plain(sorted(map(str, differing)))
             _refuse(path, f"its {key} differ from this project's in {differing_names}")
         saved.update({name: values[name] for name in names})
+    if not _is_list_of(int, saved["in_shape"]) or not _is_list_of(str, saved["classes"]):
+        _refuse(path, "its hyper-parameters say of no pictures and classes what they are")
     try:
-        dataclasses.replace(Config(), **saved)
+        dataclasses.replace(Config(), **{n: v for n, v in saved.items() if n in FIELDS})
     except UsageError as error:
         _refuse(path, f"its hyper-parameters are not possible ({error})")
     return saved
@@ -84,8 +86,7 @@ def check_content(
     Raises:
         RunError: something is missing or has another shape; the message names the file and it.
     """
-    with torch.device("meta"):  # shapes alone
-        net = ConvNet(saved["dropout"], saved["width"])
+    net = _network(saved)
     _compare(
         path,
         "weights",
@@ -125,6 +126,19 @@ def check_content(
         _refuse(path, "its learning rate schedule is not the OneCycleLR of this project")
 
 
+def _network(saved: Mapping[str, Any]) -> torch.nn.Module:
+    # Of our own the shapes alone; yours may need real numbers, which it must not take from the run.
+    device = "meta" if saved["model"] == "ConvNet" else "cpu"
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return make_network(
+            saved["model"],
+            saved["in_shape"],
+            len(saved["classes"]),
+            saved["dropout"],
+            saved["width"],
+        )
+
+
 def _check_callbacks(path: Path, callbacks: Any) -> None:
     """Look for the states that a run needs. Without that of the callback that saves the best
     weights, either side would write worse ones over them; early stopping is in some runs only."""
@@ -139,6 +153,14 @@ def _check_callbacks(path: Path, callbacks: Any) -> None:
         for name in names:
             if name not in state:
                 _refuse(path, f"its state of {callback} has no {name} to resume from")
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in SCALARS or _is_list_of(int, value) or _is_list_of(str, value)
+
+
+def _is_list_of(kind: type, value: Any) -> bool:
+    return type(value) is list and len(value) > 0 and all(type(v) is kind for v in value)
 
 
 def _compare(path: Path, what: str, held: Any, expected: Mapping[str, torch.Tensor]) -> None:

@@ -40,9 +40,10 @@ def wrong_answers(raw: FinishedRun, lightning: FinishedRun) -> list[WrongAnswer]
     from shared.figures import find_mistakes
 
     name = raw.summary["dataset"]
-    data.prepare(name, raw.config["data_dir"])
-    split = data.load(name, raw.config["data_dir"])["test"]
-    classes = data.DATASETS[name].classes
+    size = raw.config["image_size"]
+    data.prepare(name, raw.config["data_dir"], size)
+    split = data.load(name, raw.config["data_dir"], size)["test"]
+    classes = split.classes
     answers = [_answers(run.folder, split) for run in (raw, lightning)]
     worst: dict[int, float] = {}
     for probabilities in answers:
@@ -56,7 +57,7 @@ def wrong_answers(raw: FinishedRun, lightning: FinishedRun) -> list[WrongAnswer]
     return [
         WrongAnswer(
             index,
-            _png(split.images[index, 0]),
+            _png(split.images[index]),
             classes[split.labels[index]],
             *(answer(probabilities, index) for probabilities in answers),
         )
@@ -68,11 +69,15 @@ def _answers(folder: Path, split: Any) -> Tensor:
     """Probabilities float32 [N, 10] of the best weights, on the CPU."""
     import torch
 
+    from shared.checkpoint_format import MODULE_HPARAMS
     from shared.checkpoints import read_checkpoint
-    from shared.model import ConvNet
+    from shared.model import make_network
 
-    weights = read_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"]
-    net = ConvNet().eval()
+    checkpoint = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+    weights, made = checkpoint["state_dict"], checkpoint[MODULE_HPARAMS]
+    net = make_network(
+        made["model"], made["in_shape"], len(made["classes"]), made["dropout"], made["width"]
+    ).eval()
     net.load_state_dict({k[4:]: v for k, v in weights.items() if k.startswith("net.")})
     with torch.inference_mode():
         images = torch.arange(len(split)).split(1000)
@@ -80,9 +85,14 @@ def _answers(folder: Path, split: Any) -> Tensor:
 
 
 def _png(picture: Tensor) -> str:
-    """Dark on light, as the data of a PNG in base64."""
+    """As the data of a PNG in base64; shades dark on light.
+
+    Args:
+        picture: uint8 [1, H, W], or [3, H, W] for colours.
+    """
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(255 - picture.numpy()).save(out, format="PNG", optimize=True)
+    pixels = 255 - picture[0] if len(picture) == 1 else picture.permute(1, 2, 0)
+    Image.fromarray(pixels.numpy()).save(out, format="PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode()
