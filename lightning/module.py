@@ -15,7 +15,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from shared.checkpoints import is_within_epoch
 from shared.figures import add_figures
 from shared.finite import FiniteLoss
-from shared.model import ConvNet, compile_network, make_optimizer, make_scheduler
+from shared.model import compile_network, make_network, make_optimizer, make_scheduler
 from shared.ranks import gather
 from shared.seeds import (
     generator_state,
@@ -27,7 +27,7 @@ from shared.seeds import (
 
 
 class ImageClassifier(pl.LightningModule):
-    """A network and the steps that train it. A batch is images float32 [B, 1, 28, 28] and labels
+    """A network and the steps that train it. A batch is images float32 [B, *in_shape] and labels
     int64 [B]."""
 
     def __init__(
@@ -38,22 +38,25 @@ class ImageClassifier(pl.LightningModule):
         max_epochs: int,
         accumulate_grad_batches: int,
         seed: int,
-        width: int = 16,
-        compile: bool = False,
+        width: int,
+        compile: bool,
+        model: str,
+        in_shape: list[int],
+        classes: list[str],
     ) -> None:
         super().__init__()
         # [checkpoint] As plain values: a dataclass in here could not be loaded with weights_only.
         self.save_hyperparameters()
         self.saved: dict[str, Any] | None = None
-        self.net = ConvNet(dropout, width)
+        self.net = make_network(model, in_shape, len(classes), dropout, width)
         # validate_args would look at every value, and so wait for the device at every batch.
-        accuracy = dict(num_classes=10, average="micro", validate_args=False)
+        accuracy = dict(num_classes=len(classes), average="micro", validate_args=False)
         self.train_accuracy = MulticlassAccuracy(**accuracy)
         self.val_loss, self.val_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
         self.test_loss, self.test_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
         self.val_probabilities: list[Tensor] = []
         # [log] For the graph of the model in TensorBoard.
-        self.example_input_array = torch.zeros(1, 1, 28, 28)
+        self.example_input_array = torch.zeros(1, *in_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
@@ -120,8 +123,8 @@ class ImageClassifier(pl.LightningModule):
             data, step = self.trainer.datamodule, self.global_step - 1
             probabilities = gather(torch.cat(self.val_probabilities))  # [ddp] from all processes
             if self.trainer.is_global_zero:
-                writer, name = self.logger.experiment, data.hparams.dataset
-                add_figures(writer, name, data.splits["val"], probabilities, step)
+                writer = self.logger.experiment
+                add_figures(writer, data.splits["val"], probabilities, step)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         images, labels = batch

@@ -39,15 +39,15 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     data = ImageData(**config.data_hparams())
     trainer = pl.Trainer(**options, logger=False, enable_checkpointing=False)
     if images:
-        data, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
+        data, images, problems = pictures.make_loader(config, images)
     # [predict] Eval mode and no gradients again; the answers come back on the CPU, batch by batch.
     probabilities = torch.cat(trainer.predict(module, data))
     if not images:
         probabilities = gather(probabilities)  # [ddp] complete, and in order
     if images:
-        summary.print_answers(config.dataset, images, probabilities, problems)
+        summary.print_answers(module.hparams["classes"], images, probabilities, problems)
     else:
-        summary.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
+        summary.write_predictions(ckpt_path, data.splits["test"], probabilities)
     return probabilities
 
 

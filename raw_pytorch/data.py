@@ -16,6 +16,7 @@ class ImageData:
         self,
         dataset: str,
         data_dir: str,
+        image_size: int,
         batch_size: int,
         seed: int,
         num_workers: int,
@@ -24,6 +25,7 @@ class ImageData:
         self.hparams = dict(
             dataset=dataset,
             data_dir=data_dir,
+            image_size=image_size,
             batch_size=batch_size,
             seed=seed,
             num_workers=num_workers,
@@ -33,11 +35,15 @@ class ImageData:
     def prepare_data(self) -> None:
         # [ddp] One process of each machine, while the others wait.
         if ranks.local_rank() == 0:
-            data.prepare(self.hparams["dataset"], self.hparams["data_dir"])
+            data.prepare(
+                self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
+            )
         distributed.barrier()
 
     def setup(self) -> None:
-        self.splits = data.load(self.hparams["dataset"], self.hparams["data_dir"])
+        self.splits = data.load(
+            self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
+        )
 
     def train_dataloader(self) -> DataLoader:
         self.train_loader = self._loader("train", shuffle=True)

@@ -52,8 +52,7 @@ class Logger:
             return
         probabilities = gather(torch.cat(module.val_probabilities))  # [ddp] from all processes
         if self.writer:
-            name, split = data.hparams["dataset"], data.splits["val"]
-            add_figures(self.writer, name, split, probabilities, step)
+            add_figures(self.writer, data.splits["val"], probabilities, step)
 
     def hyperparameters(self, values: dict[str, Any], metrics: dict[str, float]) -> None:
         """For the HPARAMS page: not by `writer.add_hparams`, which would make a run of its own."""

@@ -12,11 +12,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from shared.model import ConvNet, make_optimizer, make_scheduler
+from shared.model import make_network, make_optimizer, make_scheduler
 
 
 class ImageClassifier(nn.Module):
-    """A network and the steps that train it. A batch is images float32 [B, 1, 28, 28] and labels
+    """A network and the steps that train it. A batch is images float32 [B, *in_shape] and labels
     int64 [B]."""
 
     def __init__(
@@ -27,8 +27,11 @@ class ImageClassifier(nn.Module):
         max_epochs: int,
         accumulate_grad_batches: int,
         seed: int,
-        width: int = 16,
-        compile: bool = False,
+        width: int,
+        compile: bool,
+        model: str,
+        in_shape: list[int],
+        classes: list[str],
     ) -> None:
         super().__init__()
         # [checkpoint] As plain values: a dataclass in here could not be loaded with weights_only.
@@ -41,16 +44,19 @@ class ImageClassifier(nn.Module):
             seed=seed,
             width=width,
             compile=compile,
+            model=model,
+            in_shape=in_shape,
+            classes=classes,
         )
-        self.net = ConvNet(dropout, width)
+        self.net = make_network(model, in_shape, len(classes), dropout, width)
         # validate_args would look at every value, and so wait for the device at every batch.
-        accuracy = dict(num_classes=10, average="micro", validate_args=False)
+        accuracy = dict(num_classes=len(classes), average="micro", validate_args=False)
         self.train_accuracy = MulticlassAccuracy(**accuracy)
         self.val_loss, self.val_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
         self.test_loss, self.test_accuracy = MeanMetric(), MulticlassAccuracy(**accuracy)
         self.val_probabilities: list[Tensor] = []
         # [log] For the graph of the model in TensorBoard.
-        self.example_input_array = torch.zeros(1, 1, 28, 28)
+        self.example_input_array = torch.zeros(1, *in_shape)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)

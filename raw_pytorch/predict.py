@@ -42,7 +42,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     module.to(device)
     data = ImageData(**config.data_hparams(), device=device)
     if images:
-        loader, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
+        loader, images, problems = pictures.make_loader(config, images)
     else:
         data.prepare_data()
         data.setup()
@@ -58,9 +58,9 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     if not images:
         probabilities = gather(probabilities)  # [ddp] complete, and in order
     if images:
-        summary.print_answers(config.dataset, images, probabilities, problems)
+        summary.print_answers(module.hparams["classes"], images, probabilities, problems)
     else:
-        summary.write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
+        summary.write_predictions(ckpt_path, data.splits["test"], probabilities)
     return probabilities
 
 
