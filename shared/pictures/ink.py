@@ -22,6 +22,12 @@ CONTRAST = 0.12
 ABOVE_NOISE = 4.0
 # A part is dirt if it is smaller than this part of the largest, or of the shorter side.
 DIRT, SMALLEST = 0.2, 0.045
+# Parts of one digit are less than this part of its size apart.
+NEAR = 0.25
+# A few pixels outside of a stroke, less than this part of the strength at its edge is left.
+SOFT = 0.6
+# With fewer pixels on a side, a picture is a drawing of an icon's size: any pixel of it may count.
+SMALL = 60
 
 
 class Box(NamedTuple):
@@ -55,7 +61,7 @@ def find(pixels: Pixels) -> list[Pixels]:
     strength, parts, boxes = _find_ink(_inside_paper(pixels))
     found = []
     for group in _group(boxes):
-        cut = _around(boxes, group)
+        cut = _around([boxes[i] for i in group])
         rows, columns = slice(cut.top, cut.bottom), slice(cut.left, cut.right)
         mine = np.isin(parts[rows, columns], [number + 1 for number in group])
         # The soft edge of a stroke is weaker than what counts as ink.
@@ -68,93 +74,107 @@ def find(pixels: Pixels) -> list[Pixels]:
 
 def _find_ink(pixels: Pixels) -> tuple[Pixels, np.ndarray, list[Box]]:
     """The strength of the ink, its connected parts as numbers from 1, and the box of each part."""
-    kinds = [_parts(_darker(pixels)), _parts(_darker(255 - pixels))]
-    # Both what is dark and what is light may be enclosed by the other, as the inside of a 0 is: the
-    # ink is what encloses.
-    dark, light = ((_around(boxes, range(len(boxes))) if boxes else None) for *_, boxes in kinds)
-    if dark is None or light is None:
-        return kinds[0] if light is None else kinds[1]
-    return kinds[0] if dark.height * dark.width >= light.height * light.width else kinds[1]
+    pixels = ndimage.gaussian_filter(pixels, sigma=min(pixels.shape) / 300)  # without the grain
+    paper = _paper(pixels)
+    # Below a shade of 60, the grain of a camera is no longer a part of the shade.
+    dark = _parts((paper - pixels) / np.maximum(paper, 60))
+    board = 255 - _paper(255 - pixels)
+    light = _parts((pixels - board) / np.maximum(255 - board, 60))
+    if not dark[2] or not light[2]:
+        return light if light[2] else dark
+    # Enclosed by ink, or between ink and a shadow, paper looks like chalk; but there is more of it.
+    as_light = pixels >= 0.9 * np.median(pixels[light[1] > 0])
+    if (as_light & (light[1] == 0)).sum() > 2 * (light[1] > 0).sum():
+        return dark
+    by_dark = np.percentile(((paper - pixels) / np.maximum(paper, 60))[dark[1] > 0], 90)
+    by_light = np.percentile(((pixels - board) / np.maximum(pixels, 60))[light[1] > 0], 90)
+    if by_dark > 1.15 * by_light:
+        return dark
+    if by_light > 1.15 * by_dark:
+        return light
+    # The inside of a 0 differs from its ink as the paper does: the ink is what encloses.
+    sizes = [box.height * box.width for box in (_around(kind[2]) for kind in (dark, light))]
+    return dark if sizes[0] >= sizes[1] else light
 
 
-def _darker(pixels: Pixels) -> Pixels:
-    """How much darker each pixel is than the paper around it, as a part of the paper's shade."""
+def _paper(pixels: Pixels) -> Pixels:
+    """The shade of the paper at each pixel, with all that is dark and thin filled."""
     side = max(3, round(THICKEST * min(pixels.shape)) | 1)
     # Repeated outwards, so that a margin between ink and edge counts as paper, however narrow.
     padded = np.pad(pixels, side, mode="edge")
-    smooth = ndimage.gaussian_filter(padded, sigma=min(pixels.shape) / 400)
-    paper = ndimage.grey_closing(smooth, size=(side, side))
-    # A closing finds the lightest grain of the paper; what is usual there is a little darker.
-    inside = (slice(side, -side), slice(side, -side))
-    missing, paper = (paper - smooth)[inside], paper[inside]
-    # Below a shade of 60, the grain of a camera is no longer a part of the shade.
-    return missing / np.maximum(paper, 60)
+    return ndimage.grey_closing(padded, size=(side, side))[side:-side, side:-side]
 
 
 def _parts(strength: Pixels) -> tuple[Pixels, np.ndarray, list[Box]]:
+    """The strength above the paper's grain, its connected parts as numbers from 1, their boxes."""
     grain = float(np.median(strength))
     strength = np.clip(strength - grain, 0, None)
     strongest = float(np.percentile(strength, 99.7)) if strength.size > 2000 else strength.max()
-    none = (strength, np.zeros(strength.shape, dtype=int), [])
+    parts = np.zeros(strength.shape, dtype=int)
     if strongest < max(CONTRAST, ABOVE_NOISE * grain):
-        return none
-    ink = strength > 0.4 * strongest
-    parts, count = ndimage.label(ink, structure=np.ones((3, 3)))
-    slices = ndimage.find_objects(parts)
-    boxes = [Box(r.start, c.start, r.stop, c.stop) for r, c in slices]
-    boxes = [
-        box if _is_drawn(box, parts == i + 1, strength.shape) else None
-        for i, box in enumerate(boxes)
-    ]
-    largest = max((box.size for box in boxes if box), default=0)
-    kept = [i for i, box in enumerate(boxes) if box and box.size >= DIRT * largest]
-    numbers = np.zeros(count + 1, dtype=int)
-    for new, old in enumerate(kept):
-        numbers[old + 1] = new + 1
-    return strength, numbers[parts], [boxes[i] for i in kept]
+        return strength, parts, []
+    found, _ = ndimage.label(strength > 0.4 * strongest, structure=np.ones((3, 3)))
+    boxes = {
+        number: Box(rows.start, columns.start, rows.stop, columns.stop)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(found), start=1)
+    }
+    if min(strength.shape) >= SMALL:
+        boxes = {n: box for n, box in boxes.items() if _is_drawn(n, box, found, strength)}
+    largest = max((box.size for box in boxes.values()), default=0)
+    kept = [number for number, box in boxes.items() if box.size >= DIRT * largest]
+    for new, number in enumerate(kept, start=1):
+        parts[found == number] = new
+    return strength, parts, [boxes[number] for number in kept]
 
 
-def _is_drawn(box: Box, ink: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether a part may be a stroke: not a speck, and not the edge of a table or of a shadow,
-    which runs along or across the whole picture and is thin for its length."""
-    height, width = shape
-    if box.size < SMALLEST * min(shape) and min(shape) > 40:
+def _is_drawn(number: int, box: Box, parts: np.ndarray, strength: Pixels) -> bool:
+    """Whether a part may be a stroke: not a speck; not the edge of a table or of a shadow, which
+    runs across the whole picture; and sharp around, as the middle of a pool of light is not."""
+    height, width = strength.shape
+    if box.size < SMALLEST * min(height, width):
         return False
     at_edges = (box.top == 0) + (box.left == 0) + (box.bottom == height) + (box.right == width)
-    spans = box.height >= 0.9 * height or box.width >= 0.9 * width
-    return not (at_edges >= 2 and spans and min(shape) > 40)
+    if at_edges >= 2 and (box.height >= 0.9 * height or box.width >= 0.9 * width):
+        return False
+    step = max(1, round(min(height, width) / 130))
+    margin = step + 2
+    rows = slice(max(0, box.top - margin), box.bottom + margin)
+    columns = slice(max(0, box.left - margin), box.right + margin)
+    whole = ndimage.binary_fill_holes(parts[rows, columns] == number)
+    inside = whole & ~ndimage.binary_erosion(whole, border_value=1)
+    near = ndimage.binary_dilation(whole, iterations=step)
+    outside = ndimage.binary_dilation(near, iterations=1) & ~near
+    if not outside.any():
+        return False
+    # On every side: a strip between ink and a shadow has one sharp edge and one soft one.
+    beyond = np.percentile(strength[rows, columns][outside], 80)
+    return bool(beyond < SOFT * np.median(strength[rows, columns][inside]))
 
 
 def _group(boxes: list[Box]) -> list[list[int]]:
-    """Which parts make one digit, from left to right: a small part, like the bar of a 5, belongs to
-    the large one that it is nearest to; large parts stand for themselves."""
-    if not boxes:
-        return []
-    tallest = max(box.size for box in boxes)
+    """Which parts make one digit, from left to right: what lies close above or below, or inside,
+    and a small part close to a large one, like the bar of a 5. Large ones side by side are two."""
+    tallest = max((box.size for box in boxes), default=0)
     groups: list[list[int]] = []
     for i in sorted(range(len(boxes)), key=lambda i: -boxes[i].size):
-        gaps = [_gap(boxes[i], _around(boxes, group)) for group in groups]
-        near = min(range(len(groups)), key=gaps.__getitem__, default=None)
-        if boxes[i].size >= 0.6 * tallest and not (near is not None and gaps[near] < 0):
+        box, near = boxes[i], None
+        for group in groups:
+            around = _around([boxes[j] for j in group])
+            across = max(box.left, around.left) - min(box.right, around.right)
+            down = max(box.top, around.top) - min(box.bottom, around.bottom)
+            is_over = -across > 0.5 * min(box.width, around.width)
+            if max(across, down) < NEAR * tallest and (is_over or box.size < 0.6 * tallest):
+                near = group
+                break
+        if near is not None:
+            near.append(i)
+        elif box.size >= 0.6 * tallest:
             groups.append([i])
-        elif near is not None and gaps[near] < 0.25 * tallest:
-            groups[near].append(i)
-    return sorted(groups, key=lambda group: _around(boxes, group).left)
+    return sorted(groups, key=lambda group: min(boxes[i].left for i in group))
 
 
-def _gap(one: Box, other: Box) -> int:
-    """Pixels between two boxes; below 0, how far one reaches into the other."""
-    across = max(one.left, other.left) - min(one.right, other.right)
-    down = max(one.top, other.top) - min(one.bottom, other.bottom)
-    if across < 0 and down < 0:
-        inside = min(-across / min(one.width, other.width), -down / min(one.height, other.height))
-        # Slanted neighbours reach over each other a little, and parts of one digit a good deal.
-        return -1 if inside > 0.5 else 0
-    return max(across, down)
-
-
-def _around(boxes: list[Box], group: list[int] | range) -> Box:
-    tops, lefts, bottoms, rights = zip(*(boxes[i] for i in group), strict=True)
+def _around(boxes: list[Box]) -> Box:
+    tops, lefts, bottoms, rights = zip(*boxes, strict=True)
     return Box(min(tops), min(lefts), max(bottoms), max(rights))
 
 
@@ -164,7 +184,7 @@ def _inside_paper(pixels: Pixels) -> Pixels:
 
     A sheet is a light area, four-cornered and nearly whole, with the table along most of the edge.
     """
-    if min(pixels.shape) < 40:
+    if min(pixels.shape) < SMALL:
         return pixels
     smooth = ndimage.median_filter(pixels, size=5)
     light = smooth > _otsu(smooth)

@@ -1,5 +1,5 @@
-"""Photographs of digits on paper, drawn by this program: with shadows, on a table, of two digits, and
-of paper with nothing on it. Each answer is known, since the digits are those of a dataset."""
+"""Photographs of digits on paper, drawn by this program: with shadows, on a table, of two digits,
+and of paper with nothing on it. Each answer is known, since the digits are those of a dataset."""
 
 from __future__ import annotations
 
@@ -77,4 +77,3 @@ ONE: dict[str, Callable[[np.ndarray, np.random.Generator], Image.Image]] = {
     "a strong vignette": lambda ink, rng: photograph(ink, vignette(rng), rng),
     "a dark table": on_a_table,
 }
-BLANK = ONE
