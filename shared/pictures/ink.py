@@ -136,7 +136,8 @@ def _is_drawn(number: int, box: Box, parts: np.ndarray, strength: Pixels) -> boo
     at_edges = (box.top == 0) + (box.left == 0) + (box.bottom == height) + (box.right == width)
     if at_edges >= 2 and (box.height >= 0.9 * height or box.width >= 0.9 * width):
         return False
-    step = max(1, round(min(height, width) / 130))
+    # What was enlarged from a few pixels is soft in proportion to its size.
+    step = max(1, round(min(height, width) / 130), round(0.06 * box.size))
     margin = step + 2
     rows = slice(max(0, box.top - margin), box.bottom + margin)
     columns = slice(max(0, box.left - margin), box.right + margin)
