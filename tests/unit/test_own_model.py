@@ -98,7 +98,7 @@ WRONG = {
     "mine.py:Untrainable": (1, "mine.py:Untrainable has no parameters to train"),
     "mine.py:no_network": (1, "mine.py:no_network gives a int; expected an nn.Module"),
     "mine.py:needs_more": (1, "could not be made (TypeError: needs_more() missing 1 required"),
-    "mine.py:fails": (1, "could not be made (ZeroDivisionError: division by zero, line 39)"),
+    "mine.py:fails": (1, "could not be made (ZeroDivisionError: division by zero, line 37)"),
     "broken.py:MyNet": (1, "broken.py could not be read (SyntaxError: ", "line 2"),
 }
 
