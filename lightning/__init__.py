@@ -8,7 +8,7 @@ import warnings
 for _message in (
     # The data lies in memory: more workers would make the loaders slower, not faster.
     "The '.*_dataloader' does not have many workers",
-    # digits has fewer batches an epoch than the default interval; said in the README.
+    # digits has fewer batches an epoch than the default interval.
     "The number of training batches .* is smaller than the logging interval",
     # Lightning 2.6.6 with the newest torch; nothing a reader could change.
     "`isinstance.treespec, LeafSpec.` is deprecated",

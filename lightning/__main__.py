@@ -1,28 +1,36 @@
-"""python -m lightning train --dataset mnist --max_epochs 1"""
+"""The command: python -m lightning train | test | predict"""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from collections.abc import Sequence
 
-from shared import summary
 from shared.cli import parse_command
+from shared.config import Config
 from shared.errors import run
+from shared.summary import print_start, print_summary, print_test
 
 
 def main() -> None:
+    # --help and wrong flags are answered before Lightning is imported, which takes seconds.
     command, config, images = parse_command("lightning")
     run(lambda: start(command, config, images))
 
 
-def start(command: str, config: Any, images: list[str]) -> None:
-    program = importlib.import_module(f"lightning.{command}")
-    if command == "predict":
-        program.predict(config, images)
+def start(command: str, config: Config, images: Sequence[str]) -> None:
+    if command == "train":
+        print_start(config)
+    if command == "train":
+        from lightning.train import train
+
+        print_summary(train(config))
     elif command == "test":
-        summary.print_test(*program.test(config))
+        from lightning.test import test
+
+        print_test(*test(config))
     else:
-        summary.print_summary(program.fit(config))
+        from lightning.predict import predict
+
+        predict(config, images)
 
 
 if __name__ == "__main__":

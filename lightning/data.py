@@ -1,6 +1,8 @@
-"""From files to batches: a LightningDataModule."""
+"""From files to batches."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
@@ -22,27 +24,31 @@ class ImageData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.splits: dict[str, data.ImageDataset] = {}
+        self.train_loader: data.ResumableLoader | None = None
         self.place: dict[str, int] | None = None
 
     def prepare_data(self) -> None:
-        # [data] The Trainer calls this in one process of each machine, while the others wait.
-        data.prepare(self.hparams.dataset, self.hparams.data_dir, self.hparams.image_size)
+        # [ddp] The Trainer calls this in one process of each machine, while the others wait.
+        data.prepare(self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"])
 
     def setup(self, stage: str) -> None:
-        # [data] The Trainer calls this in every process, before each of fit, test and predict.
-        if not hasattr(self, "splits"):
+        if not self.splits:  # [data] The Trainer calls this before each of fit, test and predict.
             self.splits = data.load(
-                self.hparams.dataset, self.hparams.data_dir, self.hparams.image_size
+                self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
             )
 
     def state_dict(self) -> dict[str, int]:
+        if self.train_loader is None:  # [checkpoint] saved before training starts
+            world_size = self.trainer.world_size if self.trainer else 1
+            return {"epoch": 0, "batch_idx": 0, "world_size": world_size}
         return self.train_loader.state_dict()
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.place = state
 
-    def train_dataloader(self) -> DataLoader:
-        self.train_loader = self._loader("train", shuffle=True)
+    def train_dataloader(self) -> data.ResumableLoader:
+        self.train_loader = data.make_train_loader(self.splits["train"], **self._options())
         # [resume] Lightning 2.6.6 hands a loader's state back within an epoch only; at its end, the
         # workers would begin with epoch 0 (Lightning-AI/pytorch-lightning#21938).
         if self.place is not None:
@@ -51,24 +57,21 @@ class ImageData(pl.LightningDataModule):
         return self.train_loader
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader("val", shuffle=False)
+        return data.make_eval_loader(self.splits["val"], **self._options())
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader("test", shuffle=False)
+        return data.make_eval_loader(self.splits["test"], **self._options())
 
     def predict_dataloader(self) -> DataLoader:
-        return self._loader("test", shuffle=False)
+        return data.make_eval_loader(self.splits["test"], **self._options())
 
-    def _loader(self, split: str, shuffle: bool) -> DataLoader:
-        return data.make_loader(
-            self.splits[split],
-            self.hparams.batch_size,
-            seed=self.hparams.seed,
-            shuffle=shuffle,
-            num_workers=self.hparams.num_workers,
-            # [device] On a GPU the data lies in its memory.
-            device=self.trainer.strategy.root_device,
-            # [ddp] Each process has a share of every split.
-            num_replicas=self.trainer.world_size,
+    def _options(self) -> dict[str, Any]:
+        assert self.trainer is not None  # The Trainer asks for the loaders.
+        return dict(
+            batch_size=self.hparams["batch_size"],
+            seed=self.hparams["seed"],
+            num_workers=self.hparams["num_workers"],
+            device=self.trainer.strategy.root_device,  # [device] on a GPU, data lies in its memory
+            num_replicas=self.trainer.world_size,  # [ddp] each process has a share of every split
             rank=self.trainer.global_rank,
         )

@@ -37,8 +37,13 @@ splits = load("digits", "data")  # [data] all of it in memory
 train_loader = DataLoader(splits["train"], batch_size=64, shuffle=True, collate_fn=tuple)
 test_loader = DataLoader(splits["test"], batch_size=64, collate_fn=tuple)
 
-quiet = dict(logger=False, enable_checkpointing=False, enable_progress_bar=False)
-trainer = pl.Trainer(max_epochs=3, enable_model_summary=False, **quiet)  # [device] auto
+trainer = pl.Trainer(  # [device] an accelerator if there is one
+    max_epochs=3,
+    logger=False,
+    enable_checkpointing=False,
+    enable_progress_bar=False,
+    enable_model_summary=False,
+)
 classifier = Classifier()
 trainer.fit(classifier, train_loader)  # [train] the loop
 last_loss = trainer.callback_metrics["last loss"]

@@ -1,33 +1,40 @@
-"""python -m raw_pytorch train --dataset mnist --max_epochs 1"""
+"""The command: python -m raw_pytorch train | test | predict"""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from collections.abc import Sequence
 
-from shared import summary
 from shared.cli import parse_command
+from shared.config import Config
 from shared.errors import run
+from shared.summary import print_start, print_summary, print_test
 
 
 def main() -> None:
+    # --help and wrong flags are answered before torch is imported, which takes seconds.
     command, config, images = parse_command("raw_pytorch")
     run(lambda: start(command, config, images))
 
 
-def start(command: str, config: Any, images: list[str]) -> None:
-    # Only now: torch takes seconds to load, and a wrong flag need not wait for it.
-    from raw_pytorch.distributed import launch
+def start(command: str, config: Config, images: Sequence[str]) -> None:
+    if command == "train":
+        print_start(config)
+    from raw_pytorch import distributed
 
-    if launch("raw_pytorch", config):  # [ddp] all processes, and this one has waited for them
+    if distributed.launch(config):  # [ddp] as many processes of this same command as devices
         return
-    program = importlib.import_module(f"raw_pytorch.{command}")
-    if command == "predict":
-        program.predict(config, images)
+    if command == "train":
+        from raw_pytorch.train import train
+
+        print_summary(train(config))
     elif command == "test":
-        summary.print_test(*program.test(config))
+        from raw_pytorch.test import test
+
+        print_test(*test(config))
     else:
-        summary.print_summary(program.fit(config))
+        from raw_pytorch.predict import predict
+
+        predict(config, images)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""From files to batches: a plain class."""
+"""From files to batches."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -21,8 +23,9 @@ class ImageData:
         seed: int,
         num_workers: int,
         device: torch.device,
+        fast_dev_run: bool = False,
     ) -> None:
-        self.hparams = dict(
+        self.hparams: dict[str, Any] = dict(
             dataset=dataset,
             data_dir=data_dir,
             image_size=image_size,
@@ -31,43 +34,40 @@ class ImageData:
             num_workers=num_workers,
         )
         self.device = device
+        self.limit_batches = 1 if fast_dev_run else None
 
     def prepare_data(self) -> None:
-        # [ddp] One process of each machine, while the others wait.
-        if ranks.local_rank() == 0:
+        if ranks.local_rank() == 0:  # [ddp] one process of each machine, while the others wait
             data.prepare(
                 self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
             )
         distributed.barrier()
 
-    def setup(self) -> None:
+    def setup(self, stage: str) -> None:
         self.splits = data.load(
             self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
         )
 
-    def train_dataloader(self) -> DataLoader:
-        self.train_loader = self._loader("train", shuffle=True)
+    def train_dataloader(self) -> data.ResumableLoader:
+        self.train_loader = data.make_train_loader(self.splits["train"], **self._options())
         return self.train_loader
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader("val", shuffle=False)
+        return data.make_eval_loader(self.splits["val"], **self._options())
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader("test", shuffle=False)
+        return data.make_eval_loader(self.splits["test"], **self._options())
 
     def predict_dataloader(self) -> DataLoader:
-        return self._loader("test", shuffle=False)
+        return data.make_eval_loader(self.splits["test"], **self._options())
 
-    def _loader(self, split: str, shuffle: bool) -> DataLoader:
-        return data.make_loader(
-            self.splits[split],
-            self.hparams["batch_size"],
+    def _options(self) -> dict[str, Any]:
+        return dict(
+            batch_size=self.hparams["batch_size"],
             seed=self.hparams["seed"],
-            shuffle=shuffle,
             num_workers=self.hparams["num_workers"],
-            # [device] On a GPU the data lies in its memory.
-            device=self.device,
-            # [ddp] Each process has a share of every split.
-            num_replicas=distributed.world_size(),
+            device=self.device,  # [device] on a GPU, data lies in its memory
+            num_replicas=distributed.world_size(),  # [ddp] each process has a share of every split
             rank=distributed.rank(),
+            limit_batches=self.limit_batches,
         )

@@ -5,22 +5,23 @@ Lightning: Trainer(accelerator=..., deterministic=True)
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from raw_pytorch.module import ImageClassifier
-from shared import hardware, model, ranks
+from shared import hardware, ranks
 from shared.config import Config
 
 
 def choose(config: Config) -> torch.device:
-    """The device that `--accelerator` means, ready for use: in each process its own.
+    """The device that `--accelerator` means, ready for use: each process has its own.
 
     Raises:
-        UsageError: as `hardware.choose_accelerator`.
+        UsageError: this machine lacks what the flags ask for.
     """
     accelerator = hardware.choose_accelerator(config)
-    hardware.make_deterministic(config.threads)  # [seed] on CUDA, too
+    hardware.make_deterministic(config.threads)
     if accelerator == "cpu":
         return torch.device("cpu")
     if accelerator == "tpu":
@@ -33,14 +34,8 @@ def choose(config: Config) -> torch.device:
     return device
 
 
-def compile_network(module: ImageClassifier, device: torch.device) -> None:
-    """Compile the network within the module, if `--compile` asks for it."""
-    if module.hparams["compile"]:
-        model.compile_network(module.net, device)
-
-
 def mark_step(device: torch.device) -> None:
-    """On a TPU, compute what the step has only recorded so far: XLA compiles it as a whole."""
+    """On a TPU, compute what the step has only recorded so far: XLA compiles a step as a whole."""
     if device.type == "xla":
         import torch_xla
 
@@ -51,3 +46,14 @@ def move(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Te
     """Images and labels on the device. The copy does not wait if they come from pinned memory."""
     images, labels = batch
     return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def to_cpu(value: Any) -> Any:
+    """The same dictionary or list with tensors of a TPU moved to the CPU: a machine without a TPU
+    could not load them."""
+    if isinstance(value, dict):
+        return {key: to_cpu(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [to_cpu(part) for part in value]
+    is_on_tpu = isinstance(value, Tensor) and value.device.type == "xla"
+    return value.cpu() if is_on_tpu else value

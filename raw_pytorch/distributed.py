@@ -6,7 +6,6 @@ Lightning: Trainer(devices=..., num_nodes=..., strategy="ddp", use_distributed_s
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -24,14 +23,14 @@ from shared import hardware, ranks
 from shared.config import Config
 
 
-def launch(program: str, config: Config) -> bool:
-    """Run the same command once for each device, unless torchrun has done so, or one will do.
+def launch(config: Config) -> bool:
+    """Run the same command once for each device, unless torchrun has done so or one will do.
 
     Returns:
-        False where the caller is to do the work itself.
+        False where the caller has to do the work itself.
 
     Raises:
-        UsageError: as `hardware.choose_accelerator`.
+        UsageError: this machine lacks what the flags ask for.
         SystemExit: with the status of the process that failed first.
     """
     if ranks.started() or config.devices * config.num_nodes == 1:
@@ -44,14 +43,14 @@ def launch(program: str, config: Config) -> bool:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=config.devices,
-        run_id=f"launched-{os.getpid()}",
+        run_id=f"{ranks.LAUNCHED}{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,
         monitor_interval=0.1,
     )
     try:
-        elastic_launch(options, sys.executable)("-m", program, *sys.argv[1:])
+        elastic_launch(options, sys.executable)("-m", "raw_pytorch", *sys.argv[1:])
     except ChildFailedError as error:
         raise SystemExit(max(1, error.get_first_failure()[1].exitcode)) from None
     except SignalException:
@@ -98,31 +97,27 @@ def any_of(flag: bool) -> bool:
     return bool(answer.item())
 
 
-class Replica(nn.Module):
-    """The steps of a module, called by name: `replica("training_step", batch, batch_idx)`.
-
-    DistributedDataParallel prepares the averaging of gradients in its `forward`, so that a step
-    called past it would train each process alone.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, step: str, *args: Any) -> Any:
-        return getattr(self.module, step)(*args)
-
-
-def wrap(module: nn.Module, device: torch.device) -> nn.Module:
-    """The module's steps, in several processes with gradients averaged over all of them."""
-    replica = Replica(module)
+def all_sum(value: Tensor) -> Tensor:
+    """The sum over all processes, in the order of their ranks; every process calls this."""
     if not dist.is_initialized():
-        return replica
-    return DistributedDataParallel(replica, [device.index] if device.type == "cuda" else None)
+        return value
+    value = value.to("cuda" if dist.get_backend() == "nccl" else "cpu")
+    values = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+    dist.all_gather(values, value)
+    return torch.stack(values).sum(dim=0)
 
 
-def synchronized(replica: nn.Module, now: bool) -> contextlib.AbstractContextManager:
-    """Average gradients in the backward pass within, or leave it to a later one."""
-    if now or not isinstance(replica, DistributedDataParallel):
-        return contextlib.nullcontext()
-    return replica.no_sync()
+def wrap(network: nn.Module, device: torch.device) -> Any:
+    """The network, in several processes with gradients averaged over all of them.
+
+    The wrapper also hands the batch norm statistics of the first process to all others before each
+    forward pass, in evaluation too.
+    """
+    if not dist.is_initialized():
+        return network
+    return DistributedDataParallel(network, [device.index] if device.type == "cuda" else None)
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """The network itself: the wrapper would add a word to the names of all weights."""
+    return network.module if isinstance(network, DistributedDataParallel) else network

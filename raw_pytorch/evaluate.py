@@ -5,15 +5,12 @@ Lightning: trainer.fit validates after each epoch, trainer.test(...), and self.l
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import Tensor
 
-from raw_pytorch.devices import move
+from raw_pytorch import devices
 from raw_pytorch.module import ImageClassifier
 from raw_pytorch.precision import Precision
 
@@ -21,55 +18,41 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def validate(
-    module: ImageClassifier,
-    loader: Batches,
-    device: torch.device,
-    precision: Precision,
-    limit: int | None = None,
-    replica: nn.Module | None = None,
-) -> dict[str, float]:
-    """Validate on at most `limit` batches, and give `val/loss` and `val/accuracy`.
-
-    While training goes on, `replica` is what the steps are called through: [ddp] it takes the
-    averages of batch norm from the first process, where each has others.
-    """
-    module.val_probabilities.clear()
-    metrics = {"val/loss": module.val_loss, "val/accuracy": module.val_accuracy}
-    step = partial(replica, "validation_step") if replica else module.validation_step
-    return _evaluate(module, step, loader, metrics, device, precision, limit)
+    module: ImageClassifier, loader: Batches, device: torch.device, precision: Precision
+) -> tuple[dict[str, float], Tensor]:
+    """Validate, and give `val/loss` and `val/accuracy`, and this process's logits float32 [n, 10]
+    for the figures."""
+    # Dropout off, and batch norm with the statistics that it has learnt. Without eval() or
+    # no_grad() there is no error, only other numbers or more memory.
+    module.eval()
+    with torch.no_grad(), precision.autocast():
+        logits = [
+            module.validation_step(devices.move(batch, device), batch_idx)
+            for batch_idx, batch in enumerate(loader)
+        ]
+    module.train()
+    # The mean over the split and [ddp] over all processes: it is no mean of the batches' means.
+    metrics = {
+        "val/loss": module.val_loss.compute(),
+        "val/accuracy": module.val_accuracy.compute(),
+    }
+    module.val_loss.reset()
+    module.val_accuracy.reset()
+    return metrics, torch.cat(logits).float()
 
 
 def test(
-    module: ImageClassifier,
-    loader: Batches,
-    device: torch.device,
-    precision: Precision,
-    limit: int | None = None,
+    module: ImageClassifier, loader: Batches, device: torch.device, precision: Precision
 ) -> dict[str, float]:
-    """Test on at most `limit` batches, and give `test/loss` and `test/accuracy`."""
-    metrics = {"test/loss": module.test_loss, "test/accuracy": module.test_accuracy}
-    return _evaluate(module, module.test_step, loader, metrics, device, precision, limit)
-
-
-def _evaluate(
-    module: ImageClassifier,
-    step: Callable[[tuple[Tensor, Tensor], int], None],
-    loader: Batches,
-    metrics: dict[str, Metric],
-    device: torch.device,
-    precision: Precision,
-    limit: int | None,
-) -> dict[str, float]:
-    # Dropout off, and batch norm with the statistics it learnt. Forgetting either line below gives
-    # no error, only other numbers.
+    """Test, and give `test/loss` and `test/accuracy`."""
     module.eval()
     with torch.no_grad(), precision.autocast():
-        for batch_idx, batch in enumerate(itertools.islice(loader, limit)):
-            step(move(batch, device), batch_idx)
-    module.train()
-    # Over the whole split, and [ddp] over all processes: what the metrics gathered, not a mean of
-    # what they gave for each batch.
-    values = {tag: metric.compute().item() for tag, metric in metrics.items()}
-    for metric in metrics.values():
-        metric.reset()
-    return values
+        for batch_idx, batch in enumerate(loader):
+            module.test_step(devices.move(batch, device), batch_idx)
+    metrics = {
+        "test/loss": module.test_loss.compute(),
+        "test/accuracy": module.test_accuracy.compute(),
+    }
+    module.test_loss.reset()
+    module.test_accuracy.reset()
+    return metrics

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from raw_pytorch.data import ImageData
 from raw_pytorch.module import ImageClassifier
+from shared import ranks
+from shared.config import Config
 from shared.figures import add_figures
-from shared.ranks import gather
 
 
 class Logger:
@@ -26,13 +28,15 @@ class Logger:
     first step is 0, and what is known at the end of an epoch stands at the epoch's last step.
     """
 
-    def __init__(self, run_dir: Path, log_every_n_steps: int, enabled: bool) -> None:
+    def __init__(self, run_dir: Path, config: Config) -> None:
+        enabled = ranks.rank() == 0 and not config.fast_dev_run
         self.writer = SummaryWriter(str(run_dir)) if enabled else None
-        self.log_every_n_steps = log_every_n_steps
+        self.log_every_n_steps = config.log_every_n_steps
 
     def log(self, scalars: dict[str, Any], step: int) -> None:
-        for tag, value in scalars.items() if self.writer else ():
-            self.writer.add_scalar(tag, value, step)
+        if self.writer:
+            for tag, value in scalars.items():
+                self.writer.add_scalar(tag, value, step)
 
     def log_step(self, scalars: dict[str, Any], step: int) -> None:
         """Log every so many steps. A tensor on a device is read only then: that waits for it."""
@@ -46,11 +50,14 @@ class Logger:
                 warnings.filterwarnings("ignore", message="`torch.jit.trace")
                 self.writer.add_graph(module, module.example_input_array.to(device))
 
-    def figures(self, module: ImageClassifier, data: ImageData, step: int) -> None:
-        """Draw what the last validation found. Once: that takes as long as an epoch of digits."""
-        if not module.val_probabilities:  # nothing was left to train
-            return
-        probabilities = gather(torch.cat(module.val_probabilities))  # [ddp] from all processes
+    def figures(self, logits: Tensor, data: ImageData, step: int) -> None:
+        """Draw what the last validation found. Once, since drawing takes as long as an epoch of
+        the digits; every process calls this.
+
+        Args:
+            logits: float32 [n, classes], those of this process.
+        """
+        probabilities = ranks.gather(logits.softmax(dim=1))  # [ddp] from all processes
         if self.writer:
             add_figures(self.writer, data.splits["val"], probabilities, step)
 
@@ -58,8 +65,9 @@ class Logger:
         """For the HPARAMS page: not by `writer.add_hparams`, which would make a run of its own."""
         if self.writer:
             self.log(metrics, 0)
+            file_writer: Any = self.writer.file_writer
             for summary in hparams(values, metrics):
-                self.writer.file_writer.add_summary(summary)
+                file_writer.add_summary(summary)
 
     def close(self) -> None:
         if self.writer:

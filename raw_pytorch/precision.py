@@ -5,8 +5,6 @@ Lightning: Trainer(precision="bf16-mixed")
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 
@@ -20,7 +18,7 @@ class Precision:
     def __init__(self, precision: str, device: torch.device) -> None:
         self.device, self.enabled = device.type, precision != "32-true"
         self.dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
-        # Switched off, it hands the loss and the optimizer through as they are.
+        # A scaler that is switched off hands the loss and the optimizer through as they are.
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "16-mixed")
 
     def autocast(self) -> torch.autocast:
@@ -29,10 +27,3 @@ class Precision:
         return torch.autocast(
             self.device, dtype=self.dtype, enabled=self.enabled, cache_enabled=False
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.scaler.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state:
-            self.scaler.load_state_dict(state)

@@ -1,51 +1,44 @@
 """Predictions: predictions.csv for the test split, or answers for pictures of your own.
 
-python -m raw_pytorch.predict --images a.png b.jpg
+python -m raw_pytorch predict --images a.png b.jpg
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from shared import checkpoints, summary
-from shared.cli import parse_args
+import torch
+from torch import Tensor
+
+from raw_pytorch import checkpoint, devices, distributed
+from raw_pytorch.data import ImageData
+from raw_pytorch.precision import Precision
+from shared import pictures
+from shared.checkpoints import check_checkpoint, find_checkpoint
 from shared.config import Config
-from shared.errors import run
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from shared.ranks import gather
+from shared.summary import print_answers, write_predictions
 
 
 def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     """Classify the test split, or the pictures in the files `images`.
 
     Returns:
-        Probabilities float32 [N, 10], in the order of the split or of the files.
+        Probabilities float32 [N, classes], in the order of the split or of the files.
     """
-    import torch
-
-    from raw_pytorch import devices, distributed
-    from raw_pytorch.data import ImageData
-    from raw_pytorch.module import ImageClassifier
-    from raw_pytorch.precision import Precision
-    from shared import pictures
-    from shared.ranks import gather
-
     device = devices.choose(config)
     distributed.start(device)
     precision = Precision(config.precision, device)
-    ckpt_path = checkpoints.find_checkpoint("raw_pytorch", config)
-    saved = checkpoints.check_checkpoint(ckpt_path, config, resume=False)
-    module = ImageClassifier(**saved[checkpoints.MODULE_HPARAMS])
-    module.load_state_dict(saved["state_dict"])
+    ckpt_path = find_checkpoint("raw_pytorch", config)
+    saved = check_checkpoint(ckpt_path, config, resume=False)
+    module = checkpoint.load_module(saved)
     module.to(device)
     data = ImageData(**config.data_hparams(), device=device)
     if images:
         loader, images, problems = pictures.make_loader(config, images)
     else:
         data.prepare_data()
-        data.setup()
+        data.setup("predict")
         loader = data.predict_dataloader()
     # [predict] Without dropout, and without gradients that nobody asks for.
     module.eval()
@@ -55,21 +48,9 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
             for batch_idx, batch in enumerate(loader)
         ]
     probabilities = torch.cat(batches)
-    if not images:
-        probabilities = gather(probabilities)  # [ddp] complete, and in order
     if images:
-        summary.print_answers(module.hparams["classes"], images, probabilities, problems)
-    else:
-        summary.write_predictions(ckpt_path, data.splits["test"], probabilities)
+        print_answers(module.hparams["classes"], images, probabilities, problems)
+        return probabilities
+    probabilities = gather(probabilities)  # [ddp] from all processes, in the order of the split
+    write_predictions(ckpt_path, data.splits["test"], probabilities)
     return probabilities
-
-
-def main() -> None:
-    config, images = parse_args("raw_pytorch.predict", images=True)
-    from raw_pytorch.distributed import launch
-
-    run(lambda: launch("raw_pytorch.predict", config) or predict(config, images))
-
-
-if __name__ == "__main__":
-    main()

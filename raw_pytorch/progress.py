@@ -10,13 +10,16 @@ import sys
 from torch import Tensor
 from tqdm import tqdm
 
+from shared import ranks
+from shared.config import Config
+
 
 class ProgressBar:
     """One bar, filled anew in each epoch, with the loss of the step and the last accuracy."""
 
-    def __init__(self, enabled: bool, total: int) -> None:
+    def __init__(self, config: Config, total: int) -> None:
         # Into a file or a pipe, the bar would write thousands of lines.
-        disable = not (enabled and sys.stdout.isatty())
+        disable = not (config.progress_bar and ranks.rank() == 0 and sys.stdout.isatty())
         self.bar = tqdm(total=total, disable=disable, file=sys.stdout, dynamic_ncols=True)
         self.metrics: dict[str, str] = {}
 
@@ -28,11 +31,11 @@ class ProgressBar:
     def step(self, loss: Tensor) -> None:
         # A tensor on a device is only read when the bar is drawn: reading it waits for the device.
         if self.bar.update():
-            self.metrics["loss"] = f"{loss.item():.3f}"
+            self.metrics["train/loss"] = f"{loss.item():.3f}"
             self.bar.set_postfix(self.metrics, refresh=False)
 
     def end_epoch(self, loss: Tensor, val_accuracy: float) -> None:
-        self.metrics = {"loss": f"{loss.item():.3f}", "val_acc": f"{val_accuracy:.3f}"}
+        self.metrics = {"train/loss": f"{loss.item():.3f}", "val/accuracy": f"{val_accuracy:.3f}"}
         self.bar.set_postfix(self.metrics)
 
     def close(self) -> None:

@@ -1,157 +1,181 @@
-"""Training: THE loop, straight down the page.
+"""Training: the loop, straight down the page.
 
-python -m raw_pytorch.train --dataset mnist --max_epochs 1
+python -m raw_pytorch train --dataset mnist --max_epochs 1
 """
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from typing import Any
 
-from shared import checkpoints, run_folder, summary
-from shared.cli import parse_args
+import numpy
+import torch
+from torch import Tensor
+
+from raw_pytorch import checkpoint, devices, distributed, evaluate
+from raw_pytorch.data import ImageData
+from raw_pytorch.early_stopping import EarlyStopping
+from raw_pytorch.logger import Logger
+from raw_pytorch.module import ImageClassifier
+from raw_pytorch.precision import Precision
+from raw_pytorch.progress import ProgressBar
+from raw_pytorch.training_state import TrainingState
+from shared.checkpoints import read_checkpoint
 from shared.config import Config
-from shared.errors import run
+from shared.finite import FiniteLoss, check_val_loss
+from shared.model import compile_network
+from shared.run_folder import after_restart, create_run_dir
+from shared.seeds import seed_epoch
+from shared.signals import Interrupt
+from shared.summary import final_metrics, write_summary
 
 
-def fit(config: Config) -> dict[str, Any]:
-    """Train, then test the best checkpoint. Returns the content of `summary.json`."""
-    import torch
-
-    from raw_pytorch import checkpoint, devices, distributed, evaluate
-    from raw_pytorch.data import ImageData
-    from raw_pytorch.early_stopping import EarlyStopping
-    from raw_pytorch.logger import Logger
-    from raw_pytorch.module import ImageClassifier
-    from raw_pytorch.precision import Precision
-    from raw_pytorch.progress import ProgressBar
-    from shared.finite import FiniteLoss
-    from shared.seeds import seed_epoch, seed_everything
-    from shared.signals import Interrupt
-
-    config = run_folder.after_restart("raw_pytorch", config)  # [ddp] after a process has died
+def train(config: Config) -> dict[str, Any]:
+    """Train, then test the best weights. Returns the content of `summary.json`."""
+    config = after_restart("raw_pytorch", config)  # [ddp] torchrun has replaced a dead process
     saved = checkpoint.load(config)  # [resume] None for a new run
     device = devices.choose(config)  # [device] one name for all that follows
-    precision = Precision(config.precision, device)  # [precision] the dtype, and a loss scaler
-    run_dir = run_folder.create_run_dir("raw_pytorch", config)
-    distributed.start(device)  # [ddp] From here on, all processes come by the same places.
-    run_dir, rank = distributed.broadcast(run_dir), distributed.rank()
-    seed_everything(config.seed)  # [seed] before the weights are drawn
-    data = ImageData(**config.data_hparams(), device=device)
-    data.prepare_data()  # [data] before anybody loads it
-    data.setup()
-    train_loader, val_loader = data.train_dataloader(), data.val_dataloader()
+    run_dir = create_run_dir("raw_pytorch", config)
+    distributed.start(device)  # [ddp] from here on, all processes pass the same lines
+    run_dir = distributed.broadcast(run_dir)  # [ddp] the first process has made it
+
+    # [seed] Before the weights are drawn.
+    random.seed(config.seed)
+    numpy.random.seed(config.seed)
+    torch.manual_seed(config.seed)
+
+    # [data] The files are prepared once on each machine, and read in every process.
+    data = ImageData(**config.data_hparams(), device=device, fast_dev_run=config.fast_dev_run)
+    data.prepare_data()
+    data.setup("fit")
+    train_loader = data.train_dataloader()
+    val_loader = data.val_dataloader()
 
     module = ImageClassifier(**config.module_hparams())
-    module.to(device)  # [device] before the optimizer is made, which holds on to what it sees
-    optimizer, scheduler = module.configure_optimizers(len(train_loader))
-    replica = distributed.wrap(module, device)  # [ddp] averages gradients
-    finite_loss = FiniteLoss(config.log_every_n_steps)
-    logger = Logger(run_dir, config.log_every_n_steps, rank == 0 and not config.fast_dev_run)
-    bar = ProgressBar(config.progress_bar and rank == 0, len(train_loader))
+    module.to(device)  # [device] before the optimizer is made, which holds on to these tensors
+    max_epochs = 1 if config.fast_dev_run else config.max_epochs
+    # [accumulate] The last window of an epoch makes a step, too.
+    steps_per_epoch = math.ceil(len(train_loader) / config.accumulate_grad_batches)
+    optimizer, scheduler = module.configure_optimizers(total_steps=steps_per_epoch * max_epochs)
+    precision = Precision(config.precision, device)  # [precision] the dtype, and a loss scaler
+    scaler = precision.scaler  # [precision] hands everything through, unless it is 16-mixed
     early_stopping = EarlyStopping(config.early_stopping_patience)  # [early-stop] None: never
+    finite_loss = FiniteLoss(optimizer, config.log_every_n_steps)
+    state = TrainingState(
+        config, run_dir, data, module, optimizer, scheduler, scaler, early_stopping, finite_loss
+    )
+    if saved is not None:
+        state.load_state_dict(saved)  # [resume] now that everything with a state is there
+    logger = Logger(run_dir, config)  # [log] TensorBoard
+    logger.graph(module, device)  # [log] first, since a compiled network cannot be drawn
+    if config.compile:
+        compile_network(module.net, device)
+    network = distributed.wrap(module.net, device)  # [ddp] averages gradients over the processes
+    module.net = network  # [ddp] the steps call the wrapper
+    bar = ProgressBar(config, total=len(train_loader))  # [progress] in a terminal
+    best = run_dir / "checkpoints" / "best.ckpt"
+    last = run_dir / "checkpoints" / "last.ckpt"
     interrupt = Interrupt("raw_pytorch", run_dir, config, distributed.any_of)
-    max_epochs, limit = (1, 1) if config.fast_dev_run else (config.max_epochs, None)
-    num_batches = limit or len(train_loader)
-    epoch, global_step, best_loss, validated = 0, 0, float("inf"), None
-    parts = {
-        "module": module, "optimizer": optimizer, "scheduler": scheduler, "precision": precision,
-        "early_stopping": early_stopping, "finite_loss": finite_loss, "data": data,
-    }  # fmt: skip
-    if saved is not None:  # [resume] last, when all that has a state is there
-        epoch, global_step, best_loss = checkpoint.restore(saved, parts, run_dir)
-    best, last = (run_dir / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    interrupt.defer()  # [checkpoint] from here on, a signal waits until last.ckpt is written
+    logits: Tensor | None = None
     started = time.perf_counter()
-    logger.graph(module, device)
-    devices.compile_network(module, device)  # only now: a compiled one cannot be drawn
-    interrupt.defer()
-    while epoch < max_epochs and not early_stopping.should_stop:  # [train] new or resumed
-        first_batch = train_loader.start_batch  # [resume] 0, but in an epoch that was interrupted
-        if first_batch == 0:
-            seed_epoch(config.seed, epoch, device)  # [seed] dropout masks
-        train_loader.sampler.set_epoch(epoch)  # [seed] order of the batches
-        bar.start_epoch(epoch, first_batch)
-        module.train()
-        for batch_idx, batch in enumerate(train_loader, first_batch):
-            logger.log_step({"lr": scheduler.get_last_lr()[0]}, global_step)  # [log] not the next
+    fit_seconds = 0.0
+
+    while state.epoch < max_epochs and not early_stopping.should_stop:
+        if state.batch_idx == 0:
+            seed_epoch(config.seed, state.epoch, device)  # [seed] the dropout masks
+        train_loader.start_at(state.epoch, state.batch_idx)  # [seed] the order of the batches
+        bar.start_epoch(state.epoch, state.batch_idx)  # [progress] one bar for each epoch
+        module.train()  # [train] evaluation has switched dropout off
+        for batch_idx, batch in enumerate(train_loader, start=state.batch_idx):  # [train] an epoch
+            # [log] The rate that the next step uses.
+            logger.log_step({"lr": scheduler.get_last_lr()[0]}, state.global_step)
             batch = devices.move(batch, device)  # [device] to where the weights are
-            is_last = batch_idx + 1 == num_batches
-            is_full = is_last or (batch_idx + 1) % config.accumulate_grad_batches == 0
-            with distributed.synchronized(replica, is_full):  # [ddp] once in a window
-                with precision.autocast():  # [precision] forward and loss; never backward
-                    loss = replica("training_step", batch, batch_idx)
-                finite_loss.step(loss, global_step, epoch, batch_idx, optimizer)
-                if batch_idx % config.accumulate_grad_batches == 0:
-                    optimizer.zero_grad()
-                # [accumulate] A mean over the window, as if it were one batch.
-                precision.scaler.scale(loss / config.accumulate_grad_batches).backward()
-            bar.step(loss)  # [progress] reads the loss only when it is drawn
-            if not is_full:
-                continue
-            precision.scaler.unscale_(optimizer)  # [precision] before clipping
-            if config.gradient_clip_val is not None:  # [clip] the sum of the window, once
-                torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip_val)
-            precision.scaler.step(optimizer)
-            precision.scaler.update()
-            devices.mark_step(device)
-            scheduler.step()  # [schedule] once per optimizer step
-            logger.log_step({"train/loss": loss, "epoch": epoch}, global_step)
-            global_step += 1
-            if is_last:
-                break
-            every_n, stop = config.checkpoint_every_n_steps, interrupt.requested()
-            if stop or (every_n and global_step % every_n == 0):
-                state = checkpoint.state(parts, epoch, global_step, best_loss, run_dir)
-                checkpoint.save(state, last)  # [checkpoint] within the epoch
-            if stop:
-                interrupt.leave()
 
-        # [validate] after every epoch
-        validated = evaluate.validate(module, val_loader, device, precision, limit, replica)
-        logger.log({**validated, "epoch": epoch}, global_step - 1)
-        train_accuracy = module.train_accuracy.compute().item()
-        logger.log({"train/accuracy": train_accuracy, "epoch": epoch}, global_step - 1)
+            # [accumulate] A window of batches makes one step; the last of an epoch may be shorter.
+            is_last_batch = batch_idx + 1 == len(train_loader)
+            is_window_full = (batch_idx + 1) % config.accumulate_grad_batches == 0
+            is_stepping = is_window_full or is_last_batch
+            network.require_backward_grad_sync = is_stepping  # [ddp] once in a window
+
+            with precision.autocast():  # [precision] forward and loss; never backward
+                loss = module.training_step(batch, batch_idx)  # [train] forward
+            finite_loss.step(loss, state.epoch, batch_idx, state.global_step)
+            if batch_idx % config.accumulate_grad_batches == 0:  # [accumulate] a new window
+                optimizer.zero_grad()  # [train] or the gradients would add up for ever
+            loss_share = loss / config.accumulate_grad_batches  # [accumulate] a mean over batches
+            scaler.scale(loss_share).backward()  # [train] [precision] small ones would underflow
+            state.batch_idx = batch_idx + 1  # [resume] where the epoch would continue
+            bar.step(loss)  # [progress] the loss is read only when the bar is drawn
+
+            if is_stepping:  # [accumulate] and not after every batch
+                scaler.unscale_(optimizer)  # [precision] before clipping
+                if config.gradient_clip_val is not None:  # [clip] the sum of the window, once
+                    torch.nn.utils.clip_grad_norm_(module.parameters(), config.gradient_clip_val)
+                scaler.step(optimizer)  # [train] [precision] skips gradients that overflowed
+                scaler.update()  # [precision] a smaller scale if they did
+                devices.mark_step(device)  # [device] a TPU computes now
+                scheduler.step()  # [schedule] once per optimizer step, not per epoch
+                scalars = {"train/loss": loss, "epoch": state.epoch}  # [log] at the step's number
+                logger.log_step(scalars, state.global_step)  # [log] every log_every_n_steps
+                state.global_step += 1  # [train] counts optimizer steps, not batches
+
+            if is_stepping and not is_last_batch:  # [checkpoint] within the epoch
+                is_due = checkpoint.is_due(config.checkpoint_every_n_steps, state.global_step)
+                if is_due or interrupt.requested():
+                    checkpoint.save(state.state_dict(), last)
+                    interrupt.leave_if_requested()
+
+        # [validate] On the whole split, with dropout off and without gradients.
+        state.validated, logits = evaluate.validate(module, val_loader, device, precision)
+        check_val_loss(state.validated["val/loss"], state.epoch)
+        fit_seconds = time.perf_counter() - started
+
+        # [log] What is known at an epoch's end stands at its last step.
+        logger.log({**state.validated, "epoch": state.epoch}, state.global_step - 1)
+        train_accuracy = module.train_accuracy.compute()
         module.train_accuracy.reset()
-        bar.end_epoch(loss, validated["val/accuracy"])
+        logger.log({"train/accuracy": train_accuracy, "epoch": state.epoch}, state.global_step - 1)
+        bar.end_epoch(loss, state.validated["val/accuracy"])  # [progress] the accuracy is known now
 
-        val_loss = validated["val/loss"]
-        early_stopping.step(val_loss)  # [early-stop] before its counter is saved
-        if not config.fast_dev_run:  # [checkpoint] after the epoch
-            is_best, best_loss = val_loss < best_loss, min(val_loss, best_loss)
-            state = checkpoint.state(parts, epoch, global_step, best_loss, run_dir)
+        # [early-stop] Before the checkpoint, which holds the counter.
+        early_stopping.step(state.validated["val/loss"])
+
+        # [checkpoint] The epoch is done: the next one starts at its first batch.
+        is_best = state.is_best(state.validated["val/loss"])
+        state.epoch += 1
+        state.batch_idx = 0
+        if not config.fast_dev_run:
+            saved = state.state_dict()
             if is_best:
-                checkpoint.save(state, best)
-            checkpoint.save(state, last)
-        epoch += 1
-        if interrupt.requested():
-            interrupt.leave()
-    logger.figures(module, data, global_step - 1)
-    fit_seconds = time.perf_counter() - started
-    bar.close()
-    interrupt.finish()
-    if validated is None:  # [resume] of a run that was stopped after its last epoch
-        validated = evaluate.validate(module, val_loader, device, precision, limit)
+                checkpoint.save(saved, best)
+            checkpoint.save(saved, last)
+        interrupt.leave_if_requested()
 
-    # [test] The weights of the best epoch, not those of the last.
+    bar.close()  # [progress] before anything else is printed
+    interrupt.finish()  # [checkpoint] from here on, a signal ends the run at once
+    if logits is not None:  # [resume] None if the run was stopped after its last epoch
+        logger.figures(logits, data, state.global_step - 1)  # [log] of the last validation
+    return finish(state, logger, precision, fit_seconds)
+
+
+def finish(
+    state: TrainingState, logger: Logger, precision: Precision, fit_seconds: float
+) -> dict[str, Any]:
+    """Test the weights of the best epoch, and write the summary of the run."""
+    config, data, module = state.config, state.data, state.module
+    module.net = distributed.unwrap(module.net)  # [ddp] the names of the weights as they were
     if not config.fast_dev_run:
-        module.load_state_dict(checkpoints.read_checkpoint(best)["state_dict"])
-    tested = evaluate.test(module, data.test_dataloader(), device, precision, limit)
-    logger.log({**tested, "epoch": epoch}, global_step)
-    logger.hyperparameters(config.hparams(), summary.final_metrics(validated, tested))
+        best = read_checkpoint(state.run_dir / "checkpoints" / "best.ckpt")
+        module.load_state_dict(best["state_dict"])  # [test] not the weights of the last epoch
+    tested = evaluate.test(module, data.test_dataloader(), data.device, precision)
+    metrics = {**state.validated, **tested}
+    logger.log({**tested, "epoch": state.epoch}, state.global_step)
+    logger.hyperparameters(config.hparams(), final_metrics(metrics))
     logger.close()
-    return summary.write_summary(
-        "raw_pytorch", run_dir, config, module, len(data.splits["train"]),
-        device=device, world_size=distributed.world_size(), epochs=epoch,
-        global_step=global_step, validated=validated, tested=tested, fit_seconds=fit_seconds,
-    )  # fmt: skip
-
-
-def main() -> None:
-    config, _ = parse_args("raw_pytorch.train")
-    from raw_pytorch.distributed import launch  # torch takes seconds, and a wrong flag need not
-
-    run(lambda: launch("raw_pytorch.train", config) or summary.print_summary(fit(config)))
-
-
-if __name__ == "__main__":
-    main()
+    device, train_images = data.device, len(data.splits["train"])
+    return write_summary(
+        "raw_pytorch", state.run_dir, config, module, metrics, device, train_images, fit_seconds
+    )

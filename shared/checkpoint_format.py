@@ -36,7 +36,8 @@ STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
 
 # What a run resumes from, beside the weights; and what it needs of the states of the callbacks.
 TO_RESUME = (
-    "optimizer_states", "lr_schedulers", "callbacks", "loops", "generators", "train_accuracy",
+    "optimizer_states", "lr_schedulers", "callbacks", "loops", "recipe", "generators",
+    "train_accuracy",
 )  # fmt: skip
 CALLBACKS = {
     BEST_KEY: ("dirpath", "best_model_path", "best_model_score"),
@@ -104,6 +105,13 @@ def check_content(
     for key in TO_RESUME:
         if not checkpoint.get(key):
             _refuse(path, f"it has no {key} to resume from")
+    if not isinstance(checkpoint["recipe"], Mapping):
+        _refuse(path, "its recipe is not plain values")
+    validated = checkpoint.get("validated")
+    if not isinstance(validated, Mapping) or not all(type(v) is float for v in validated.values()):
+        _refuse(path, "it has no results of the last validation")
+    if validated.keys() not in (set(), {"val/loss", "val/accuracy"}):
+        _refuse(path, "its results of the last validation are not those of this project")
     _check_callbacks(path, checkpoint["callbacks"])
     optimizer = _only(path, checkpoint, "optimizer_states")
     scheduler = _only(path, checkpoint, "lr_schedulers")

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from shared.checkpoint_format import (
     DATA_HPARAMS,
     DATA_STATE,
     MODULE_HPARAMS,
-    STOPPING_KEY,
     check_content,
     hyperparameters,
 )
@@ -115,9 +113,8 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
     _check_task(path, config, saved)
     check_content(path, checkpoint, saved, resume=resume)
     if resume:
-        # Lightning keeps to the patience in the checkpoint, whatever it is told.
-        patience = checkpoint["callbacks"].get(STOPPING_KEY, {}).get("patience")
-        _check_recipe(path, config, {**_beside(path), "early_stopping_patience": patience})
+        recipe = checkpoint["recipe"]
+        _check_recipe(path, config, {name: recipe.get(name) for name in config.recipe()})
     world_size = config.devices * config.num_nodes
     if resume and checkpoint[DATA_STATE]["world_size"] != world_size:
         processes = counted(world_size, "process", "processes")
@@ -161,19 +158,5 @@ def _check_task(path: Path, config: Config, saved: Mapping[str, Any]) -> None:
         )
 
 
-def _beside(path: Path) -> dict[str, Any]:
-    """The part of the recipe that a checkpoint does not hold, from the run folder around it."""
-    try:
-        config = yaml.safe_load((path.parent.parent / "config.yaml").read_text())
-        return {name: config[name] for name in ("precision", "gradient_clip_val")}
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return {}
-
-
 # What may change when a run is resumed, since it does not change the weights.
 UNBOUND = {"data_dir", "num_workers"}
-
-
-def is_within_epoch(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether it was written between two steps of an epoch, and not at an epoch's end."""
-    return checkpoint[DATA_STATE]["batch_idx"] > 0

@@ -93,7 +93,7 @@ class Config:
     run_dir: str | None = knob(path("the path of a folder"))
     """Folder of this run. Default: runs/<side>/<dataset>/version_<next free>."""
 
-    # As far as numpy and pytorch_lightning.seed_everything go.
+    # The range of numpy's and pytorch_lightning's seeds.
     seed: int = knob(whole(0, 2**32 - 1), 0)
     """Seed of the weights, the dropout masks and the order of the batches."""
 
@@ -206,8 +206,7 @@ class Config:
 
     def hparams(self) -> dict[str, Any]:
         """What a run's result depends on, as TensorBoard can show it."""
-        silent = {"data_dir", "run_dir", "ckpt_path", "progress_bar", "num_workers"}
-        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in silent}
+        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in SILENT}
         return {name: "off" if value is None else value for name, value in values.items()}
 
     def data_hparams(self) -> dict[str, Any]:
@@ -217,8 +216,7 @@ class Config:
 
     def module_hparams(self) -> dict[str, Any]:
         """The arguments of `ImageClassifier`."""
-        names = ["lr", "weight_decay", "dropout", "max_epochs", "accumulate_grad_batches", "seed"]
-        names += ["width", "compile", "model"]
+        names = ("lr", "weight_decay", "dropout", "width", "model")
         return {name: getattr(self, name) for name in names} | self._task()
 
     def _task(self) -> dict[str, list[Any]]:
@@ -233,7 +231,16 @@ class Config:
         in_shape = [info.channels, self.image_size, self.image_size]
         return {"in_shape": in_shape, "classes": list(info.classes)}
 
+    def recipe(self) -> dict[str, Any]:
+        """What else the weights depend on. A checkpoint holds it under `recipe`, and only a run of
+        the same recipe can resume from that checkpoint."""
+        names = ["max_epochs", "accumulate_grad_batches", "precision", "compile"]
+        names += ["gradient_clip_val", "early_stopping_patience"]
+        return {name: getattr(self, name) for name in names}
 
+
+# What changes no result.
+SILENT = {"data_dir", "run_dir", "ckpt_path", "progress_bar", "num_workers"}
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 RULES: dict[str, Rule] = {name: field.metadata["rule"] for name, field in FIELDS.items()}
 

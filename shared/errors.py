@@ -78,6 +78,7 @@ def run(command: Callable[[], Any]) -> Any:
     if ranks.rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the first process speaks for all
     sys.excepthook = _excepthook
+    sys.unraisablehook = _unraisablehook
     try:
         return command()
     except UsageError as error:
@@ -97,7 +98,9 @@ def run(command: Callable[[], Any]) -> Any:
         if _is_out_of_memory(error):
             fail(f"out of memory ({first_line[:200]}); {LOWER}", 1)
         if re.match(r"DataLoader worker .*(killed by signal|exited unexpectedly)", first_line):
-            fail(f"{_first_line(error.__cause__ or error)}; {FEWER}", 1)
+            reasons = [*_swallowed, error.__cause__, error]
+            reason = next(r for r in reasons if r and str(r).startswith("DataLoader worker"))
+            fail(f"{_first_line(reason)}; {FEWER}", 1)
         if "Connection closed by peer" in first_line or "Connection reset by peer" in first_line:
             fail("another process of this run has ended; what it said is the cause", 1)
         fail(f"{type(error).__name__}: {first_line} (DEBUG=1 shows where)", 1)
@@ -109,6 +112,20 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> 
     is_main = threading.current_thread() is threading.main_thread()
     if is_main or not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
+
+
+# What torch said of a worker while Python could not raise it.
+_swallowed: list[BaseException] = []
+
+
+def _unraisablehook(unraisable: Any) -> None:
+    """Keep what torch's handler of SIGCHLD says, which may run while Python forks, for the error
+    that follows from it."""
+    error = unraisable.exc_value
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        _swallowed.append(error)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 # What takes memory, as far as a flag says how much.

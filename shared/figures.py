@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
-MISTAKES = 15
-
-
+MISTAKES, ACROSS = 15, 5  # pictures, and how many of them beside each other
 # A matrix of more classes is drawn without numbers and names, which nobody could read.
 MOST_CLASSES = 60
 
@@ -44,14 +42,16 @@ def confusion_figure(
 ) -> Figure:
     """How often each class (row) was taken for each class (column)."""
     from matplotlib.figure import Figure
-    from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-    counts = multiclass_confusion_matrix(probabilities, split.labels, num_classes=len(classes))
-    # Placed by hand: matplotlib's own layout draws everything several times.
-    is_written = len(classes) <= MOST_CLASSES
-    side = max(6, 0.35 * len(classes)) if is_written else 6
-    figure = Figure(figsize=(side, side))
-    axes = figure.add_axes((0.14, 0.14, 0.84, 0.84))
+    size = len(classes)
+    cells = split.labels.cpu() * size + probabilities.argmax(dim=1)
+    counts = cells.bincount(minlength=size**2).reshape(size, size)
+    is_written = size <= MOST_CLASSES
+    # Small and of many points, so that its numbers can be read on TensorBoard's card. Placed by
+    # hand: matplotlib's own layout draws everything several times.
+    side = max(4, 0.35 * size) if is_written else 4
+    figure = Figure(figsize=(side, side), dpi=150)
+    axes = figure.add_axes((0.24, 0.22, 0.75, 0.75))
     # The diagonal is some hundred times as large as the rest, and would leave it all white.
     axes.imshow(counts.float().log1p(), cmap="Blues")
     places = counts.nonzero().tolist() if is_written else []
@@ -72,16 +72,19 @@ def mistakes_figure(classes: tuple[str, ...], split: ImageDataset, probabilities
     """The mistakes made with the most confidence, the worst first."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4.6))
+    worst = find_mistakes(split.labels, probabilities)[:MISTAKES]
+    across = min(max(len(worst), 2), ACROSS)
+    down = max(1, -(-len(worst) // ACROSS))
+    # As large as it has pictures.
+    figure = Figure(figsize=(1.2 * across, 1.5 * down), dpi=150)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(0, 5)
-    axes.set_ylim(3, 0)
-    worst = find_mistakes(split.labels, probabilities)[:MISTAKES]
+    axes.set_xlim(0, across)
+    axes.set_ylim(down, 0)
     if len(worst) == 0:
-        axes.text(2.5, 1.5, "no mistakes", ha="center")
+        axes.text(across / 2, down / 2, "no mistakes", ha="center")
     for place, index in enumerate(worst.tolist()):
-        y, x = divmod(place, 5)
+        y, x = divmod(place, ACROSS)
         # The shades of one channel are drawn dark on light; three channels are the colours.
         picture = split.images[index].permute(1, 2, 0).squeeze(2)
         axes.imshow(picture, cmap="gray_r", extent=(x + 0.18, x + 0.82, y + 0.98, y + 0.34))
@@ -89,8 +92,8 @@ def mistakes_figure(classes: tuple[str, ...], split: ImageDataset, probabilities
         title = f"{classes[split.labels[index]]}\nas {classes[answer]}, {confidence:.0%}"
         axes.text(x + 0.5, y + 0.3, title, ha="center", fontsize=8)
     # imshow sets the limits to those of its picture.
-    axes.set_xlim(0, 5)
-    axes.set_ylim(3, 0)
+    axes.set_xlim(0, across)
+    axes.set_ylim(down, 0)
     return figure
 
 

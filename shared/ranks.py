@@ -34,6 +34,15 @@ def started() -> tuple[int, int] | None:
     return each, int(os.environ["WORLD_SIZE"]) // each
 
 
+# How the name of a run begins whose processes the raw side started itself.
+LAUNCHED = "launched-"
+
+
+def launched() -> bool:
+    """Whether the raw side itself started this process, by torchrun's launcher."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(LAUNCHED)
+
+
 def run_id() -> str | None:
     """What stays the same when torchrun starts its processes again after one has died."""
     name = os.environ.get("TORCHELASTIC_RUN_ID")

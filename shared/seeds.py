@@ -1,22 +1,9 @@
-"""What a step depends on besides weights and data: seeds, generators, and running averages."""
+"""What a step depends on besides weights and data: the random generators."""
 
 from __future__ import annotations
 
-import random
-
-import numpy
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-
-from shared import ranks
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every generator that some library may draw from; Lightning has one of this name."""
-    random.seed(seed)
-    numpy.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def seed_epoch(seed: int, epoch: int, device: torch.device) -> None:
@@ -59,19 +46,3 @@ def restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
         import torch_xla.core.xla_model as xm
 
         xm.set_rng_state(int.from_bytes(bytes(states["xla"].tolist()), "little"))
-
-
-def metric_state(metric: Metric) -> dict[str, Tensor]:
-    """What a metric has gathered, in all processes together; every process calls it."""
-    with metric.sync_context():
-        counts = metric.metric_state.items()
-        return {name: value.clone() for name, value in counts if isinstance(value, Tensor)}
-
-
-def restore_metric(metric: Metric, state: dict[str, Tensor]) -> None:
-    """Put back what `metric_state` gave, so that an average continues where it stopped. In
-    a run of several processes the first takes all of it: the next average is over all of them."""
-    if ranks.rank() > 0:
-        return
-    for name, value in state.items():
-        setattr(metric, name, value.to(metric.device))

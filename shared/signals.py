@@ -89,8 +89,12 @@ class Interrupt:
             raise Interrupted(f"interrupted by {name} before there was a checkpoint to resume from")
         raise Interrupted(f"interrupted by {name}; {self.how}")
 
+    def leave_if_requested(self) -> None:
+        """`leave`, if a signal came to any process. Every process asks at the same place."""
+        if self.requested():
+            self.leave()
+
     def finish(self) -> None:
         """Training is over: stop if a signal came, and from now on at once when one comes."""
         self.deferred = False
-        if self.requested():
-            self.leave()
+        self.leave_if_requested()

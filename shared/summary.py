@@ -12,14 +12,15 @@ import hashlib
 import io
 import json
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shared import ranks
-from shared.config import Config
+from shared.config import SILENT, Config
 from shared.errors import RunError, counted
-from shared.files import write_atomically
+from shared.files import RUNS, SIDES, versions_of, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
     from shared.data import ImageDataset
 
 
-def final_metrics(validated: Mapping[str, Any], tested: Mapping[str, Any]) -> dict[str, float]:
+def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """What TensorBoard's HPARAMS page shows of a run."""
-    metrics = {**validated, **tested}
     names = ("val/loss", "val/accuracy", "test/loss", "test/accuracy")
     return {f"hp/{name.replace('/', '_')}": float(metrics[name]) for name in names}
 
@@ -68,51 +68,49 @@ def write_summary(
     run_dir: Path,
     config: Config,
     module: nn.Module,
-    train_images: int,
-    *,
+    metrics: Mapping[str, Any],
     device: torch.device,
-    world_size: int,
-    epochs: int,
-    global_step: int,
-    validated: Mapping[str, Any],
-    tested: Mapping[str, Any],
+    train_images: int,
     fit_seconds: float,
 ) -> dict[str, Any]:
     """Write `summary.json`, the last file of a run: one without it did not finish.
 
     Args:
-        validated: `val/loss` and `val/accuracy` after the last epoch.
-        tested: `test/loss` and `test/accuracy` of the best checkpoint.
-        fit_seconds: training and validation of all epochs of this process, checkpoints included.
+        metrics: `val/loss` and `val/accuracy` after the last epoch, `test/loss` and
+            `test/accuracy` of the best checkpoint.
+        fit_seconds: from before the first batch of this process to after its last validation.
 
     Returns:
         What was written; nothing but in the first of several processes.
     """
+    from shared.checkpoint_format import DATA_STATE
     from shared.checkpoints import read_checkpoint
 
     if ranks.rank() > 0:
         return {}
+    # fast_dev_run writes no checkpoints.
     best: dict[str, Any] = {"epoch": 0, "state_dict": module.state_dict()}
-    last = best
+    last: dict[str, Any] = {**best, "global_step": 1, DATA_STATE: {"epoch": 1}}
     if not config.fast_dev_run:
         best = read_checkpoint(run_dir / "checkpoints" / "best.ckpt")
         last = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
+    epochs = last[DATA_STATE]["epoch"]
     summary = {
         "implementation": side,
         "run_dir": str(run_dir),
         "dataset": config.dataset,
         "seed": config.seed,
         "device": str(device),
-        "world_size": world_size,
+        "world_size": config.devices * config.num_nodes,
         "precision": config.precision,
         "epochs": epochs,
-        "global_step": global_step,
+        "global_step": last["global_step"],
         "parameters": sum(p.numel() for p in module.parameters()),
         "train_images": train_images,
-        "val_loss": float(validated["val/loss"]),
-        "val_accuracy": float(validated["val/accuracy"]),
-        "test_loss": float(tested["test/loss"]),
-        "test_accuracy": float(tested["test/accuracy"]),
+        "val_loss": float(metrics["val/loss"]),
+        "val_accuracy": float(metrics["val/accuracy"]),
+        "test_loss": float(metrics["test/loss"]),
+        "test_accuracy": float(metrics["test/accuracy"]),
         "best_epoch": best["epoch"],
         "fit_seconds": fit_seconds,
         # Another process has trained a part of a run that was resumed.
@@ -126,6 +124,16 @@ def write_summary(
     if not config.fast_dev_run:
         write_atomically(run_dir / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def print_start(config: Config) -> None:
+    """Tell a terminal what is about to be trained: the libraries take seconds to load, and say
+    nothing. A process that this command has started itself stays silent."""
+    if sys.stdout.isatty() and ranks.rank() == 0 and not ranks.launched():
+        epochs = counted(config.max_epochs, "epoch")
+        own = config.model != "ConvNet"
+        model = config.model if own else f"ConvNet of width {config.width}"
+        print(f"training      {config.dataset}, {model}, {epochs}", flush=True)
 
 
 def print_summary(summary: dict[str, Any]) -> None:
@@ -149,6 +157,33 @@ def print_summary(summary: dict[str, Any]) -> None:
     print(f"weights       {s['weights_sha256']}")
     print(f"best weights  {s['best_weights_sha256']}")
     print(f"run folder    {s['run_dir']}")
+    other = newest_twin(s["implementation"], Path(s["run_dir"]))
+    if other is not None:
+        names = ("weights_sha256", "best_weights_sha256")
+        is_equal = all(s[name] == other[name] for name in names)
+        found = "the same weights, to the last bit" if is_equal else "other weights"
+        print(f"{other['implementation']:13} {found}, in {Path(other['run_dir']).name}")
+
+
+def newest_twin(side: str, run_dir: Path) -> dict[str, Any] | None:
+    """The summary of the other side's newest finished run of the same configuration, if there is
+    one in the folder where runs lie by default."""
+    import yaml
+
+    def configuration(folder: Path) -> dict[str, Any]:
+        values = yaml.safe_load((folder / "config.yaml").read_text())
+        return {name: value for name, value in values.items() if name not in SILENT}
+
+    other = next(name for name in SIDES if name != side)
+    with contextlib.suppress(OSError, ValueError, AttributeError, yaml.YAMLError):
+        mine = configuration(run_dir)
+        parent = RUNS / other / mine["dataset"]
+        for version in sorted(versions_of(parent), reverse=True):
+            folder = parent / f"version_{version}"
+            if (folder / "summary.json").is_file() and configuration(folder) == mine:
+                summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+                return {**summary, "run_dir": str(folder)}
+    return None
 
 
 def print_test(ckpt_path: Path, metrics: Mapping[str, float]) -> None:

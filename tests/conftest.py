@@ -34,8 +34,8 @@ import shared.data.download
 from shared.compare.comparison import compare_runs
 from shared.compare.page import page
 from shared.compare.page.bench import bench_section
-from shared.compare.trace.events import Trace, from_json
-from shared.compare.trace.tracing import trace_both
+from shared.compare.trace.events import from_dict
+from shared.compare.trace.tracing import Both, trace_both
 from shared.config import Config
 from shared.files import SIDES
 
@@ -97,7 +97,7 @@ def short(**options: Any) -> Config:
 @pytest.fixture(scope="session")
 def fit() -> Callable[..., dict[str, Any]]:
     """`fit(side, **options)` trains in this process, below the current folder."""
-    return lambda side, **options: importlib.import_module(f"{side}.train").fit(short(**options))
+    return lambda side, **options: importlib.import_module(f"{side}.train").train(short(**options))
 
 
 class Outcome(NamedTuple):
@@ -155,7 +155,7 @@ class Run(NamedTuple):
 def _trained(folder: Path, **options: Any) -> None:
     for side in SIDES:
         config = short(run_dir=str(folder / side), **options)
-        importlib.import_module(f"{side}.train").fit(config)
+        importlib.import_module(f"{side}.train").train(config)
 
 
 @pytest.fixture(scope="module")
@@ -208,26 +208,28 @@ def trained(once: Callable[..., Path]) -> dict[str, Run]:
 
 
 @pytest.fixture(scope="session")
-def traces(once: Callable[..., Path]) -> list[Trace]:
-    """What the raw and the Lightning side did, call by call."""
+def traced(once: Callable[..., Path]) -> list[Both]:
+    """What the programs of both sides did, call by call."""
 
     def make(folder: Path) -> None:
-        folder.mkdir()
-        for side, trace in zip(SIDES, trace_both(), strict=True):
-            (folder / side).write_text(trace.to_json())
+        rows = [
+            (both.program, both.flag, both.raw.to_dict(), both.lightning.to_dict())
+            for both in trace_both()
+        ]
+        folder.write_text(json.dumps(rows))
 
-    folder = once("traces", make)
-    return [from_json((folder / side).read_text()) for side in SIDES]
+    rows = json.loads(once("traces", make).read_text())
+    return [Both(program, flag, *map(from_dict, traces)) for program, flag, *traces in rows]
 
 
 @pytest.fixture(scope="session")
-def compared(once: Callable[..., Path], traces: list[Trace]) -> Path:
+def compared(once: Callable[..., Path], traced: list[Both]) -> Path:
     """A folder with a run of two epochs of each side, to be compared and not to be changed, and the
     page about them and a made-up bench, index.html."""
 
     def make(folder: Path) -> None:
         _trained(folder, max_epochs=2, log_every_n_steps=5)
-        compared = compare_runs(*(folder / side for side in SIDES), traces=traces)
+        compared = compare_runs(*(folder / side for side in SIDES), traced=traced)
         with pytest.MonkeyPatch.context() as patch:
             shown = bench_section(made_up_bench(), quick=False)
             patch.setattr(page, "newest_bench", lambda: shown)

@@ -1,4 +1,4 @@
-"""What a bench says, as tables for the terminal, the page and the README. A number stands as
+"""What a bench says, as tables for the terminal, the page and the READMEs. A number stands as
 `median (least–most)` of the repetitions."""
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from shared.bench.spreads import (
     spread,
 )
 from shared.bench.words import say
+from shared.compare.source.lines import file_totals, files
 from shared.files import SIDES
 from shared.reporting.markdown import table
 
@@ -76,13 +77,12 @@ def machine_line(result: BenchResult | PeerResult) -> str:
     """The machine, in one line."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    threads = result["settings"]["threads"]
-    used = f"{threads} of {machine['cores']} cores"
+    used = f"{result['settings']['threads']} of {machine['cores']} cores"
     return f"{machine['cpu']}, {used}, {machine['os']}; {versions}"
 
 
 def bench_block(result: BenchResult, peers: PeerResult | None, code: str = "en") -> str:
-    """The block of the README: one table of both sides, one of the ladder, and where it was.
+    """The block of shared/bench/README.md: both sides, the ladder, and the machine.
 
     Args:
         code: the language, en or zh.
@@ -116,6 +116,47 @@ def bench_block(result: BenchResult, peers: PeerResult | None, code: str = "en")
         f"{adds}{word('bench where', repeats=repeats(result), machine=where)}",
     ]
     return "\n".join(lines)
+
+
+# The rows of the first table that the README shows.
+COSTS = ("step us", "first step s", "memory mb")
+
+
+def cost_block(result: BenchResult, code: str = "en") -> str:
+    """The block of the README about what Lightning costs: lines of code, medians on MNIST, and
+    under which conditions they were measured.
+
+    Args:
+        code: the language, en or zh.
+    """
+    word = partial(say, code=code)
+    parts, measured = main_rows(result)
+    mnist = 2 * parts.index("mnist")
+    _, *shares = share_rows(result)[0]  # of the width that is the default
+    rows = [
+        *([word(key), *counts] for key, *counts in line_rows()),
+        *([word(key), *cells[mnist : mnist + 2]] for key, *cells in measured if key in COSTS),
+        [word("share of the limit"), *shares],
+    ]
+    rows = [[name, *(cell.split(" ")[0] for cell in cells)] for name, *cells in rows]
+    cpu, cores = result["machine"]["cpu"], str(result["machine"]["cores"])
+    used = str(result["settings"]["threads"])
+    where = word("cost where", repeats=repeats(result), cpu=cpu, used=used, cores=cores)
+    return f"{table(['', *SIDES], rows, 'lrr')}\n\n{where}"
+
+
+def line_rows() -> list[list[str]]:
+    """For each rung a key of words.yaml and the lines of code of both sides; apart from them, the
+    lines that only read and write Lightning's checkpoints."""
+    by_name = {file.name: file for file in files()}
+    rows = [
+        (name, by_name[name].raw, by_name[name].lightning) for name in ("minimal.py", "basic.py")
+    ]
+    rows += [("full program", *file_totals()), ("format", by_name["lightning_format.py"].raw, None)]
+    return [
+        [f"lines {name}", *("–" if count is None else str(count) for count in counts)]
+        for name, *counts in rows
+    ]
 
 
 def repeats(result: BenchResult) -> str:

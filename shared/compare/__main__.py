@@ -1,4 +1,4 @@
-"""Both sides beside each other: one table here, and one page in runs/compare/<dataset>/index.html.
+"""Both sides beside each other: one page in runs/compare/<dataset>/index.html.
 
 python -m shared.compare --dataset digits --max_epochs 3
 python -m shared.compare --raw RUN --lightning RUN
@@ -17,20 +17,23 @@ from shared.files import RUNS, SIDES, write_atomically
 from shared.processes import run_module
 
 FLAGS = ("--raw", "--lightning")
+TABLES = "--tables"
 
 
 def main() -> None:
-    argv = sys.argv[1:]
+    argv = [word for word in sys.argv[1:] if word != TABLES]
+    shows_tables = TABLES in sys.argv[1:]
     if any(word.split("=")[0] in FLAGS for word in argv):
-        run(lambda: write_page(*given_folders(argv)))
+        run(lambda: write_page(*given_folders(argv), shows_tables))
     else:
         config, _ = parse_args(
             "shared.compare",
             argv,
-            description="Train both sides, and write a page that compares them; or, with --raw RUN "
-            "--lightning RUN and nothing else, compare two runs that are there.",
+            description="Write a page that compares the newest run of each side with these flags; "
+            "a side that has none is trained. Or, with --raw RUN --lightning RUN, compare two runs "
+            "that are there. --tables prints the tables, too.",
         )
-        run(lambda: train_both(config, argv))
+        run(lambda: write_page(*both_runs(config, argv), shows_tables))
 
 
 def given_folders(argv: list[str]) -> tuple[Path, Path]:
@@ -54,26 +57,26 @@ def given_folders(argv: list[str]) -> tuple[Path, Path]:
     return values.raw, values.lightning
 
 
-def train_both(config: Config, argv: list[str]) -> None:
-    """Train both sides, and compare them.
+def both_runs(config: Config, argv: list[str]) -> tuple[Path, Path]:
+    """The newest finished run of each side with this configuration; a side that has none is
+    trained.
 
     Raises:
         UsageError: the flags make no two runs to compare.
-        RunError: a side failed, or the two ended with different weights.
+        RunError: a side failed.
     """
+    from shared.compare.runs import newest_run
+
     if config.fast_dev_run:
         raise UsageError("--fast_dev_run: it writes nothing that could be compared; leave it out")
     if config.run_dir is not None:
         raise UsageError("--run_dir: each side has a folder of its own here; leave it out")
-    (raw, raw_memory), (lightning, lightning_memory) = (train(side, argv) for side in SIDES)
-    write_page(raw, lightning, (raw_memory, lightning_memory))
+    raw, lightning = (newest_run(side, config) or train(side, argv) for side in SIDES)
+    return raw, lightning
 
 
-def train(side: str, argv: list[str]) -> tuple[Path, int]:
-    """Train a side in a process of its own, as a user would.
-
-    Returns:
-        The run folder, and the most bytes that its process had in use.
+def train(side: str, argv: list[str]) -> Path:
+    """Train a side in a process of its own, as a user would, and give its run folder.
 
     Raises:
         RunError: it failed.
@@ -84,16 +87,11 @@ def train(side: str, argv: list[str]) -> tuple[Path, int]:
     if done.status:
         raise RunError(f"{side} train ended with status {done.status}")
     folder = next(x for x in done.out.splitlines() if x.startswith("run folder"))
-    return Path(folder.split(maxsplit=2)[2]), done.memory
+    return Path(folder.split(maxsplit=2)[2])
 
 
-def write_page(
-    raw: Path, lightning: Path, memory: tuple[int | None, int | None] = (None, None)
-) -> None:
-    """Write the page about two runs, and print its tables.
-
-    Args:
-        memory: most bytes that the two processes had in use, where they were watched.
+def write_page(raw: Path, lightning: Path, shows_tables: bool = False) -> None:
+    """Write the page about two runs, and say what it found.
 
     Raises:
         UsageError: a folder holds no finished run, or the two are of different datasets.
@@ -103,15 +101,17 @@ def write_page(
     from shared.compare.comparison import compare_runs
     from shared.compare.page.page import render
     from shared.compare.runs import other_settings
-    from shared.compare.terminal import tables
+    from shared.compare.terminal import tables, verdict
 
-    print("comparing; both sides run once more for two batches, to be traced ...", flush=True)
-    compared = compare_runs(raw, lightning, memory=memory)
+    print("tracing two batches of both sides ...", flush=True)
+    compared = compare_runs(raw, lightning)
     path = RUNS / "compare" / compared.raw.summary["dataset"] / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, render(compared))
-    print(tables(compared))
-    print(f"\nthe page      {path}")
+    print(verdict(compared))
+    if shows_tables:
+        print(f"\n{tables(compared)}\n")
+    print(path.resolve().as_uri())
     if not compared.equal and not other_settings(compared.raw, compared.lightning):
         raise RunError("the two sides ended with different weights")
 

@@ -10,11 +10,9 @@ from typing import Any
 from shared.compare.runs import FinishedRun, read_run
 from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import LIGHTNING, RAW
-from shared.compare.trace.events import Trace
+from shared.compare.trace.answers import Answer, answers
 from shared.compare.trace.timeline import Moment, moments
-from shared.compare.trace.tracing import trace_both
-from shared.compare.trace.where import Row, trace_rows
-from shared.compare.wrong_answers import WrongAnswer, wrong_answers
+from shared.compare.trace.tracing import Both, trace_both
 from shared.errors import UsageError
 
 
@@ -23,16 +21,14 @@ class ComparedRuns:
     """Two runs, and what was found out about them.
 
     Attributes:
-        rows: for every operation, who calls it on both sides.
-        moments: the hooks of one epoch, in time.
-        wrong: the surest wrong answers of either run.
+        answers: who makes every call of the raw programs.
+        moments: the first batch in time.
     """
 
     raw: FinishedRun
     lightning: FinishedRun
-    rows: list[Row]
+    answers: list[Answer]
     moments: list[Moment]
-    wrong: list[WrongAnswer]
 
     @property
     def equal(self) -> bool:
@@ -41,43 +37,29 @@ class ComparedRuns:
 
 
 def compare_runs(
-    raw: Path,
-    lightning: Path,
-    *,
-    memory: tuple[int | None, int | None] = (None, None),
-    traces: Sequence[Trace] | None = None,
+    raw: Path, lightning: Path, *, traced: Sequence[Both] | None = None
 ) -> ComparedRuns:
-    """Compare two run folders; without `traces`, trace both sides now.
-
-    Args:
-        memory: most bytes that the two processes had in use, where they were watched.
+    """Compare two run folders; without `traced`, trace their recipe now.
 
     Raises:
         UsageError: a folder holds no finished run, or the two are of different datasets.
-        RunError: a side could not be traced, or a run's checkpoint is damaged.
+        RunError: a side could not be traced.
     """
-    runs = read_run("raw_pytorch", raw, memory[0]), read_run("lightning", lightning, memory[1])
+    runs = read_run("raw_pytorch", raw), read_run("lightning", lightning)
     datasets = [run.summary["dataset"] for run in runs]
     if datasets[0] != datasets[1]:
         raise UsageError(f"--lightning: a run on {datasets[1]}; the raw one is on {datasets[0]}")
-    wrong = wrong_answers(*runs)
-    raw_trace, lightning_trace = traces or trace_both()
-    return ComparedRuns(
-        *runs,
-        trace_rows(raw_trace, lightning_trace),
-        moments(raw_trace, lightning_trace),
-        wrong,
-    )
+    both = list(traced or trace_both(runs[0].config))
+    return ComparedRuns(*runs, answers(both), moments(both[0].raw, both[0].lightning))
 
 
-# For each row of the first table, a key of the words, and how a summary says it.
+# For each row of the table of runs, a key of the words, and how a summary says it.
 OUTCOMES: dict[str, Callable[[dict[str, Any]], str]] = {
     "weights_sha256": lambda s: s["weights_sha256"],
     "best_weights_sha256": lambda s: s["best_weights_sha256"],
     "test_accuracy": lambda s: f"{s['test_accuracy']:.2%}",
     "test_loss": lambda s: f"{s['test_loss']:.4f}",
     "val_accuracy": lambda s: f"{s['val_accuracy']:.2%}",
-    "fit_seconds": lambda s: f"{s['fit_seconds']:.2f} s",
     "epochs_steps": lambda s: f"{s['epochs']}, {s['global_step']}",
     "device": lambda s: f"{s['device']} × {s['world_size']}, {s['precision']}",
     "dataset": lambda s: f"{s['dataset']}, {s['seed']}",
@@ -87,7 +69,7 @@ OUTCOMES: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def outcomes(c: ComparedRuns) -> list[tuple[str, str, str]]:
-    """The rows of the first table: a key of the words, and what it is for the two runs."""
+    """The rows of the table of runs: a key of the words, and what it is for the two runs."""
     return [(key, say(c.raw.summary), say(c.lightning.summary)) for key, say in OUTCOMES.items()]
 
 

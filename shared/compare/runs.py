@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.config import Config
 from shared.errors import UsageError
-from shared.files import SIDES
+from shared.files import RUNS, SIDES, versions_of
 
 # What may differ between two runs of the same recipe.
-OWN = {"run_dir", "data_dir", "progress_bar", "num_workers"}
+OWN = {"run_dir", "data_dir", "ckpt_path", "progress_bar", "num_workers", "log_every_n_steps"}
 CURVES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
 
 
@@ -24,21 +26,15 @@ class FinishedRun:
         summary: the content of `summary.json`.
         config: that of `config.yaml`.
         scalars: for each of `CURVES`, values by step.
-        memory: most bytes its process had in use, where it was watched.
     """
 
     folder: Path
     summary: dict[str, Any]
     config: dict[str, Any]
     scalars: dict[str, dict[int, float]]
-    memory: int | None = None
-
-    @property
-    def seconds_per_step(self) -> float:
-        return self.summary["fit_seconds"] / self.summary["global_step"]
 
 
-def read_run(side: str, folder: Path, memory: int | None = None) -> FinishedRun:
+def read_run(side: str, folder: Path) -> FinishedRun:
     """Read a run folder of a side.
 
     Raises:
@@ -59,7 +55,24 @@ def read_run(side: str, folder: Path, memory: int | None = None) -> FinishedRun:
     if made_by != side:
         other = " (were the two swapped?)" if made_by in SIDES else ""
         raise UsageError(f"{flag}: {folder} holds a run of {made_by}, not of {side}{other}")
-    return FinishedRun(folder, summary, config, read_scalars(folder), memory)
+    return FinishedRun(folder, summary, config, read_scalars(folder))
+
+
+def newest_run(side: str, config: Config) -> Path | None:
+    """The newest finished run of a side with this configuration, where runs lie by default."""
+    import yaml
+
+    assert config.dataset is not None
+    wanted = {name: value for name, value in vars(config).items() if name not in OWN}
+    parent = RUNS / side / config.dataset
+    for version in sorted(versions_of(parent), reverse=True):
+        folder = parent / f"version_{version}"
+        with contextlib.suppress(OSError, ValueError, AttributeError, yaml.YAMLError):
+            values = yaml.safe_load((folder / "config.yaml").read_text())
+            found = {name: value for name, value in values.items() if name not in OWN}
+            if (folder / "summary.json").is_file() and found == wanted:
+                return folder
+    return None
 
 
 def read_scalars(folder: Path) -> dict[str, dict[int, float]]:

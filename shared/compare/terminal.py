@@ -1,4 +1,5 @@
-"""The same verdict and tables for a terminal of 80 columns."""
+"""What `make compare` says in a terminal of 80 columns: the verdict and three lines, and the tables
+if they are asked for."""
 
 from __future__ import annotations
 
@@ -7,18 +8,29 @@ import textwrap
 from shared.compare.comparison import ComparedRuns, costs, outcomes
 from shared.compare.runs import CURVES, largest_difference, other_settings
 from shared.compare.source.lines import file_totals
-from shared.compare.trace.where import Line, Row
+from shared.compare.trace.where import Line
 from shared.compare.words import english
 
 WIDTH = 80
 
 
+def verdict(c: ComparedRuns) -> str:
+    """Whether both runs ended with the same weights, what each of them is, and the code of both."""
+    lines = [english("equal" if c.equal else "different")]
+    if others := other_settings(c.raw, c.lightning):
+        lines.append("They differ in " + " ".join(f"--{name}" for name in others))
+    for run in (c.raw, c.lightning):
+        s = run.summary
+        said = f"test accuracy {s['test_accuracy']:.2%}, weights {s['weights_sha256'][:8]}"
+        lines.append(f"{s['implementation']:13} {said}, {run.folder}")
+    raw, lightning = file_totals()
+    lines.append(f"{'lines of code':13} {raw} by hand, {lightning} with Lightning")
+    return "\n".join(lines)
+
+
 def tables(c: ComparedRuns) -> str:
     """The tables, each line at most 80 columns wide unless a run's own folder is longer."""
-    lines = ["", english("equal" if c.equal else "different")]
-    if others := other_settings(c.raw, c.lightning):
-        lines.append("they differ in   " + " ".join(f"--{name}" for name in others))
-    lines.append("")
+    lines = []
     for key, ours, theirs in outcomes(c):
         name = {"weights_sha256": "weights", "best_weights_sha256": "best weights"}.get(
             key, english(key)
@@ -39,39 +51,24 @@ def tables(c: ComparedRuns) -> str:
             size, points = found
             said = f"differs by at most {size:.3g}" if size else "equal"
             lines.append(f"{tag:28}{said} at {points} points")
-    lines += ["", *_costs(c), "", *_where(c.rows)]
-    return "\n".join(lines)
+    lines += ["", f"{english('cost'):28}{'raw_pytorch':>12}{'lightning':>12}"]
+    for tag, raw, lightning in [*costs(), (english("total"), *file_totals())]:
+        lines.append(f"{tag:28}{raw:>12}{lightning:>12}")
+    return "\n".join([*lines, "", *_where(c)])
 
 
-def _costs(c: ComparedRuns) -> list[str]:
-    head = f"{'lines of code':28}{'raw_pytorch':>12}{'lightning':>12}"
-    rows = [(tag, str(ours), str(theirs)) for tag, ours, theirs in costs()]
-    raw_total, lightning_total = file_totals()
-    rows.append((english("total"), str(raw_total), str(lightning_total)))
-    steps = [f"{run.seconds_per_step * 1000:.2f} ms" for run in (c.raw, c.lightning)]
-    rows.append(("time per step", steps[0], steps[1]))
-    if c.raw.memory and c.lightning.memory:
-        peaks = [f"{memory / 1e6:.0f} MB" for memory in (c.raw.memory, c.lightning.memory)]
-        rows.append(("most memory", peaks[0], peaks[1]))
-    return [head, *(f"{name:28}{ours:>12}{theirs:>12}" for name, ours, theirs in rows)]
-
-
-def _where(rows: list[Row]) -> list[str]:
-    lines = [f"{'where did the line go':26}{'by hand':>18}{'':9}with Lightning"]
-    for row in rows:
-        if row.raw and row.lightning:
-            counts = f"{row.raw_count}:{row.lightning_count}"
-            theirs = max(row.lightning, key=lambda site: site.count)
-            name = _fitted(row.operation.name, 26)
-            lines.append(
-                f"{name:26}{_short(row.raw[0].line, 18):>18} {counts:^7} {_short(theirs.line, 27)}"
-            )
+def _where(c: ComparedRuns) -> list[str]:
+    lines = [f"{english('operations'):26}{'by hand':>24}  with Lightning"]
+    for answer in c.answers:
+        if answer.kind and answer.line.file.endswith("/train.py"):
+            name = _fitted(answer.name, 26)
+            lines.append(f"{name:26}{_short(answer.by_hand, 24):>24}  {_short(answer.place, 28)}")
     return lines
 
 
 def _short(line: Line, width: int) -> str:
     """The end of `folder/file.py:12`, as much as fits."""
-    return _fitted(f"{line.file.split('/', 1)[1]}:{line.number}", width)
+    return _fitted(line.place.split("/", 1)[1], width)
 
 
 def _fitted(text: str, width: int) -> str:

@@ -11,7 +11,7 @@ from shared.data.datasets import (
     prepare,
     scale,
 )
-from shared.data.loaders import ResumableLoader, collate, make_loader
+from shared.data.loaders import ResumableLoader, collate, make_eval_loader, make_train_loader
 
 __all__ = [
     "DATASETS",
@@ -22,7 +22,8 @@ __all__ = [
     "describe",
     "find_folder",
     "load",
-    "make_loader",
+    "make_eval_loader",
+    "make_train_loader",
     "prepare",
     "scale",
 ]

@@ -37,7 +37,7 @@ def open_picture(path: str | Path, at_least: int | None = None) -> Image.Image:
     if not Path(path).is_file():  # a pipe could be waited for without end
         raise RunError(f"{path} is not a file" if Path(path).exists() else f"no file {path}")
     too_large = RunError(f"{path} has more than 100 megapixels; make it smaller")
-    formats = FORMATS
+    formats: tuple[str, ...] = FORMATS
     if _is_heic(path):
         if importlib.util.find_spec("pillow_heif") is None:
             raise RunError(

@@ -4,6 +4,7 @@ share of them."""
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,21 +57,29 @@ class ResumableLoader(DataLoader[Batch]):
             "world_size": self.sampler.num_replicas,
         }
 
+    def start_at(self, epoch: int, batch_idx: int) -> None:
+        """Begin the next iteration with this batch of this epoch."""
+        self.sampler.set_epoch(epoch)
+        self.start_batch = batch_idx
+
     def load_state_dict(self, state: dict[str, int]) -> None:
         # Before the iterator is made: with workers, Lightning 2.6.6 makes it too early to hear of
         # the epoch from `set_epoch` (Lightning-AI/pytorch-lightning#21938).
-        self.sampler.set_epoch(state["epoch"])
-        self.start_batch = state["batch_idx"]
+        self.start_at(state["epoch"], state["batch_idx"])
 
 
 class ResumableSampler(DistributedSampler[int]):
     """PyTorch's DistributedSampler, whose order is a function of (seed, epoch), from `start` on."""
 
     start = 0
+    limit: int | None = None  # the most samples of an epoch
 
     def __iter__(self) -> Iterator[int]:
         indices = list(super().__iter__())
-        return iter(indices[self.start :])
+        return iter(indices[self.start : self.limit])
+
+    def __len__(self) -> int:
+        return min(super().__len__(), self.limit or sys.maxsize)
 
 
 class ExactSampler(Sampler[int]):
@@ -80,8 +89,8 @@ class ExactSampler(Sampler[int]):
     them twice: of 9 samples on 2 processes 2 right ones become 2/10 or 3/10.
     """
 
-    def __init__(self, dataset: ImageDataset, num_replicas: int, rank: int) -> None:
-        self.indices = range(rank, len(dataset), num_replicas)
+    def __init__(self, samples: int, num_replicas: int, rank: int) -> None:
+        self.indices = range(rank, samples, num_replicas)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices)
@@ -108,40 +117,73 @@ def evaluation_batch_size(samples: int, batch_size: int, num_replicas: int) -> i
     return batch_size
 
 
-def make_loader(
+def make_train_loader(
     dataset: ImageDataset,
     batch_size: int,
     *,
     seed: int,
-    shuffle: bool,
     num_workers: int = 0,
     device: torch.device | None = None,
     num_replicas: int = 1,
     rank: int = 0,
-) -> DataLoader[Batch]:
-    """The loader of one split in one of `num_replicas` processes, the same for both sides.
+    limit_batches: int | None = None,
+) -> ResumableLoader:
+    """The loader of the training split in one of `num_replicas` processes: each epoch in another
+    order, which follows from the seed and the number of the epoch.
 
-    It owns its generator: each `iter(DataLoader)` draws a seed for its workers, and drawn from the
-    global generator that would change the dropout masks of the steps that follow.
-
-    On a GPU, `device`, the batches are made where they are used. Workers could not do that: with
-    them, batches go through pinned memory, from which the GPU copies while it computes.
+    Args:
+        device: on a GPU, the batches are made where they are used.
+        limit_batches: the most batches of an epoch; None for all.
     """
-    pin_memory = False
-    if device is not None and device.type == "cuda":
-        pin_memory = num_workers > 0
-        dataset = dataset if pin_memory else dataset.to(device)
-    options: dict[str, Any] = dict(
-        batch_size=batch_size,
+    dataset, options = _place(dataset, seed, num_workers, device)
+    sampler = ResumableSampler(dataset, num_replicas=num_replicas, rank=rank, seed=seed)
+    if limit_batches is not None:
+        sampler.limit = limit_batches * batch_size
+    return ResumableLoader(dataset, batch_size=batch_size, sampler=sampler, **options)
+
+
+def make_eval_loader(
+    dataset: ImageDataset,
+    batch_size: int,
+    *,
+    seed: int,
+    num_workers: int = 0,
+    device: torch.device | None = None,
+    num_replicas: int = 1,
+    rank: int = 0,
+    limit_batches: int | None = None,
+) -> DataLoader[Batch]:
+    """The loader of a split to evaluate on in one of `num_replicas` processes: every picture once,
+    in the order of the split. The arguments are those of `make_train_loader`.
+
+    Raises:
+        RunError: there are more processes than samples.
+    """
+    samples = len(dataset)
+    dataset, options = _place(dataset, seed, num_workers, device)
+    batch_size = evaluation_batch_size(samples, batch_size, num_replicas)
+    limit = samples if limit_batches is None else limit_batches * batch_size * num_replicas
+    sampler = ExactSampler(min(limit, samples), num_replicas, rank)
+    return DataLoader(dataset, batch_size=batch_size, sampler=sampler, **options)
+
+
+def _place(
+    dataset: ImageDataset, seed: int, num_workers: int, device: torch.device | None
+) -> tuple[ImageDataset, dict[str, Any]]:
+    """The dataset where its batches are made, and what all loaders are told.
+
+    Each loader owns its generator: each `iter(DataLoader)` draws a seed for its workers, and drawn
+    from the global generator that would change the dropout masks of the steps that follow.
+
+    Workers cannot make batches on a GPU: with workers, batches go through pinned memory, from which
+    the GPU copies while it computes.
+    """
+    is_cuda = device is not None and device.type == "cuda"
+    if device is not None and is_cuda and num_workers == 0:
+        dataset = dataset.to(device)
+    return dataset, dict(
         num_workers=num_workers,
-        pin_memory=pin_memory,
+        pin_memory=is_cuda and num_workers > 0,
         collate_fn=collate,
         generator=torch.Generator().manual_seed(seed),
     )
-    if not shuffle:
-        options["batch_size"] = evaluation_batch_size(len(dataset), batch_size, num_replicas)
-        return DataLoader(dataset, sampler=ExactSampler(dataset, num_replicas, rank), **options)
-    sampler = ResumableSampler(
-        dataset, num_replicas=num_replicas, rank=rank, shuffle=True, seed=seed
-    )
-    return ResumableLoader(dataset, sampler=sampler, **options)

@@ -14,27 +14,32 @@ class Cause(NamedTuple):
     change: str
 
 
-# The first word of a cause's name says which of the ten kinds it is.
+# The first word of a cause's name says what it is found in.
 KINDS = {
-    "weights": "1. initial weights and buffers",
-    "batch": "2. the batch",
-    "mode": "3. train or eval mode",
-    "generator": "4. the generator's state",
-    "window": "5. the loss",
-    "forward": "5. the loss",
-    "loss": "5. the loss",
-    "zero_grad": "6. gradients",
-    "gradients": "6. gradients",
-    "clip": "6. gradients",
-    "clipped": "6. gradients",
-    "optimizer": "7. the optimizer",
-    "schedule": "7. the optimizer",
-    "stepped": "8. weights after the step",
-    "buffers": "8. weights after the step",
-    "steps": "8. weights after the step",
-    "evaluation": "9. evaluation",
-    "reported": "9. evaluation",
-    "saved": "10. what was saved",
+    "weights": "initial weights and buffers",
+    "batch": "the batch",
+    "setting": "settings of layers",
+    "hook": "hooks",
+    "frozen": "frozen parameters",
+    "mode": "train or eval mode",
+    "generator": "the generator's state",
+    "window": "the loss",
+    "forward": "the loss",
+    "loss": "the loss",
+    "zero_grad": "gradients",
+    "gradients": "gradients",
+    "clip": "gradients",
+    "clipped": "gradients",
+    "optimizer": "the optimizer",
+    "schedule": "the optimizer",
+    "stepped": "weights after the step",
+    "buffers": "weights after the step",
+    "touched": "weights written to by the program",
+    "steps": "the number of steps",
+    "resumed": "what a resumed run took over",
+    "evaluation": "evaluation",
+    "reported": "reported numbers",
+    "saved": "what was saved",
 }
 
 CAUSES = {
@@ -64,6 +69,54 @@ CAUSES = {
         "layers kept in a plain list or dict, or a tensor kept as a plain attribute, are not "
         "registered: they do not train, move or get saved",
         "use nn.ModuleList or nn.ParameterList for layers, register_buffer for tensors",
+    ),
+    "weights-other": Cause(
+        "initial weights: other parameters or buffers",
+        "the two models are built otherwise",
+        "compare how the layers are made, and their sizes",
+    ),
+    "weights-dtype": Cause(
+        "initial weights: another dtype",
+        "one model was cast (model.half(), .bfloat16(), .double(), or Lightning's -true "
+        "precisions, which cast the weights; -mixed ones do not)",
+        "give both models the same dtype, and both the same kind of precision",
+    ),
+    "weights-loaded": Cause(
+        "initial weights: loaded on one side",
+        "one program begins with weights from a file",
+        "load the same checkpoint on both sides, or on neither",
+    ),
+    "setting": Cause(
+        "a setting of a layer",
+        "the layer is made with other arguments",
+        "make this layer with the same arguments on both sides",
+    ),
+    "hook": Cause(
+        "a hook on one side",
+        "what a hook returns takes the place of an output or a gradient",
+        "register the hook on both sides, or on neither",
+    ),
+    "frozen": Cause(
+        "parameters frozen on one side",
+        "requires_grad is False for them",
+        "freeze the same parameters on both sides",
+    ),
+    "batch-world": Cause(
+        "the batch: another number of processes",
+        "each process has a batch of its own: the batch of a step is all of them together, and "
+        "batch norm and dropout see one process's part",
+        "compare runs of equally many processes; or give each process its share of the batch",
+    ),
+    "generator-unseeded": Cause(
+        "a generator that is not seeded",
+        "what is drawn from it differs from run to run, of one program too",
+        "seed it (numpy.random.seed, random.seed, default_rng(seed)) before it is drawn from",
+    ),
+    "mode-some": Cause(
+        "some layers in eval mode on one side",
+        "part of the model is kept in eval mode, as frozen batch norm is, and the call of train() "
+        "at the start of an epoch may undo that",
+        "decide which layers train, and set their modes after each train() on both sides",
     ),
     "batch-size": Cause(
         "the batch: another size",
@@ -160,6 +213,51 @@ CAUSES = {
         "the last layer or a reshaping differs",
         "compare the last layer on both sides",
     ),
+    "forward-argument": Cause(
+        "what the model computes: a call with other arguments",
+        "the two calls get the same tensors and other settings",
+        "give this call the same arguments on both sides",
+    ),
+    "forward-call": Cause(
+        "what the model computes: another call",
+        "up to here all results are equal; here the two programs call different functions",
+        "compare these two lines",
+    ),
+    "forward-more": Cause(
+        "what the model computes: a call more on one side",
+        "one program does something to its tensors that the other leaves out",
+        "add or remove this call",
+    ),
+    "forward-input": Cause(
+        "what the model computes: another tensor goes in",
+        "a mask, a constant or noise differs that is neither a weight nor in the batch",
+        "print this tensor on both sides",
+    ),
+    "loss-argument": Cause(
+        "the loss: a call with other arguments",
+        "the model gave the same; the loss is computed with other settings",
+        "give this call the same arguments on both sides",
+    ),
+    "loss-call": Cause(
+        "the loss: another call",
+        "the model gave the same; here the two programs call different functions",
+        "compare these two lines",
+    ),
+    "loss-more": Cause(
+        "the loss: a term or a factor on one side",
+        "the model gave the same; one program adds something to its loss or multiplies it",
+        "add or remove this call",
+    ),
+    "loss-input": Cause(
+        "the loss: another tensor goes in",
+        "weights of classes, a mask or a target differ",
+        "print the arguments of this call on both sides",
+    ),
+    "loss-autocast": Cause(
+        "the loss: another precision",
+        "the loss of one side is computed under autocast, or in another dtype",
+        "compute the loss at the same place, within or outside autocast",
+    ),
     "loss": Cause(
         "the loss",
         "the model gave the same; something was added to the loss or multiplied with it",
@@ -249,6 +347,16 @@ CAUSES = {
         "clipped over other parameters, or with another kind of norm",
         "give clip_grad_norm_ the same parameters and norm_type",
     ),
+    "touched-gradient": Cause(
+        "gradients: written to by the program",
+        "one program changes gradients itself between backward() and step()",
+        "do the same on both sides",
+    ),
+    "touched": Cause(
+        "weights: written to by the program",
+        "{who} changes weights itself, outside of any optimizer (clamping, averaging, a reset)",
+        "do the same on both sides",
+    ),
     "optimizer-class": Cause(
         "the optimizer: another kind",
         "different optimizers, or the same ones stepped in another order",
@@ -297,9 +405,45 @@ CAUSES = {
     ),
     "stepped": Cause(
         "weights after the step",
-        "gradients and settings are equal: the optimizer's state differs (not restored on resume), "
+        "gradients and settings are equal: the optimizers compute otherwise, have another state, "
         "or something else writes to the weights",
         "compare the optimizer's state, and look for copies into the weights (EMA, init, load)",
+    ),
+    "stepped-state": Cause(
+        "weights after the step: the optimizer had another state",
+        "the state was loaded on one side only, or another one was",
+        "load optimizer.load_state_dict() on both sides, or on neither",
+    ),
+    "stepped-hand": Cause(
+        "weights after the step: updated by hand on one side",
+        "the update by hand is not what the optimizer does",
+        "compare the two updates: sign, rate, weight decay, momentum",
+    ),
+    "resumed-optimizer": Cause(
+        "resumed without the optimizer's state",
+        "momenta begin at zero or elsewhere",
+        "in {who}, load the optimizer's state_dict from the checkpoint",
+    ),
+    "resumed-schedule": Cause(
+        "resumed with another learning rate",
+        "the schedule's state was not loaded",
+        "in {who}, load the schedule's state_dict from the checkpoint",
+    ),
+    "resumed-order": Cause(
+        "resumed at another place in the data",
+        "the state of the generator or sampler that orders the data was not restored; Lightning's "
+        "checkpoints do not hold it",
+        "in {who}, restore the loader's generator, and skip what was seen of the epoch",
+    ),
+    "resumed-generator": Cause(
+        "resumed with another state of the generator",
+        "checkpoints do not hold it unless the program puts it there; Lightning's do not",
+        "in {who}, save torch.get_rng_state() in the checkpoint, and set it after loading",
+    ),
+    "resumed-scaler": Cause(
+        "resumed with another scale of the loss",
+        "the state of the gradient scaler was not loaded",
+        "in {who}, load the scaler's state_dict from the checkpoint",
     ),
     "buffers": Cause(
         "buffers after the step",
@@ -308,8 +452,8 @@ CAUSES = {
     ),
     "steps": Cause(
         "the number of steps",
-        "fewer epochs, a step left out, or early stopping with another rule",
-        "compare epochs, the last window of each, and when early stopping stops",
+        "another number of epochs or of steps, a step left out, or another rule of stopping early",
+        "compare epochs, max_steps, the last window of each epoch, and early stopping",
     ),
     "evaluation": Cause(
         "what evaluation computed",
@@ -328,8 +472,8 @@ CAUSES = {
     ),
     "evaluation-weights": Cause(
         "evaluation of other weights",
-        "one tests the last weights, the other the best checkpoint",
-        "load the best checkpoint before testing on both sides, or on neither",
+        "one evaluates its last weights, the other those of a checkpoint or an average of weights",
+        "evaluate the same weights on both sides",
     ),
     "evaluation-batch": Cause(
         "evaluation: other data",
@@ -359,10 +503,20 @@ CAUSES = {
         "{who} goes on adding up what earlier evaluations saw",
         "in {who}, reset the metric at the start of each evaluation",
     ),
+    "evaluation-argument": Cause(
+        "evaluation: a call with other arguments",
+        "the two calls get the same tensors and other settings",
+        "give this call the same arguments on both sides",
+    ),
+    "evaluation-shared": Cause(
+        "evaluation: one metric for training and validation",
+        "{who} counts training and validation in one metric object",
+        "in {who}, keep a metric object of its own for each split",
+    ),
     "reported": Cause(
         "a reported number",
-        "what was evaluated here is equal to the bit, the number made of it not: averaged "
-        "otherwise, not reset, padded, or from one process only",
+        "what was evaluated on this process is equal to the bit, the number made of it not: "
+        "averaged otherwise, not reset, padded, or from one process only",
         "compute metrics over all samples of all processes at once, and reset them",
     ),
     "reported-ratio": Cause(
@@ -389,6 +543,11 @@ CAUSES = {
         "saved: other weights",
         "saved before the step, from a copy, or only in part",
         "save model.state_dict() after the step",
+    ),
+    "saved-names": Cause(
+        "saved under names with a prefix",
+        "a compiled or wrapped model was saved; a plain one cannot load these names as they are",
+        "in {who}, save the inner model (model._orig_mod, model.module)",
     ),
     "saved-when": Cause(
         "saved at other times",

@@ -1,92 +1,324 @@
-"""What a recorder wrote, put together step by step."""
+"""What a recorder writes, one event a line, and how the lines are put together again.
+
+Every event bears `kind`, `step` (the updates of the weights that came before it) and `time`
+(seconds since the program began, without those spent on recording). `where` holds lines of the
+program's own code, innermost first: (file, line, function).
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-Event = dict[str, Any]
+if TYPE_CHECKING:
+    from .fingerprints import Print
+
+Where = list[tuple[str, int, str]]
+Named = list[tuple[str, "Print"]]  # tensors by name
+
+
+class Event(TypedDict):
+    kind: str
+    step: int
+    time: float
+
+
+class Operation(TypedDict):
+    """One call of a function of torch, between the first layer and backward().
+
+    `inputs` and `value` are checksums of samples of the tensors that went in and of the one that
+    came out; `given` says the arguments that are no tensors.
+    """
+
+    name: str
+    given: dict[str, str]
+    inputs: list[int]
+    value: int
+    values: list[float]
+    norm: float
+    dtype: str
+    count: int
+    graph: bool
+    layer: str
+    where: Where
+
+
+class Leaf(TypedDict):
+    """A module without children that was called."""
+
+    name: str
+    type: str
+    training: bool
+
+
+class Forward(Event):
+    """The outermost call of a module. `state` is there where it may be asked for later."""
+
+    order: int
+    number: int
+    module: str
+    wrapped: bool
+    grad: bool
+    training: bool
+    rng: dict[str, str]
+    inputs: list[Print]
+    leaves: list[Leaf]
+    outputs: list[Print]
+    where: Where
+    state: list[tuple[str, str, list[int]]]
+    operations: list[Operation]
+    right: list[tuple[int, int]]  # of comparisons of a batch: how many were true, of how many
+
+
+class Loss(Event):
+    order: int
+    number: int
+    name: str
+    given: dict[str, str]
+    input: Print
+    probabilities: bool
+    target: Print | None
+    batch: int
+    value: float | None
+    where: Where
+
+
+class Backward(Event):
+    micro: int
+    forwards: list[Forward]
+    losses: list[Loss]
+    operations: list[Operation]
+    early: list[Operation]
+    loss: Print | None
+    leftover: float
+    graph: dict[str, int]
+    before: Named
+    gradients: Named
+    where: Where
+
+
+class Touched(Event):
+    """The program wrote to a parameter or to a gradient by itself."""
+
+    what: str
+    name: str
+    operation: str
+    given: dict[str, str]
+    where: Where
+
+
+class Changed(Event):
+    """Weights that are not what the last step left."""
+
+    names: list[str]
+    where: Where
+
+
+class Clip(Event):
+    limit: float
+    norm_type: float
+    norm: float | None
+    count: int
+    by: str
+    micro: int
+    where: Where
+
+
+class Unscale(Event):
+    scale: float
+    where: Where
+
+
+class Taken(Event):
+    """An optimizer step, or an update of the weights without one (`optimizer` is then empty)."""
+
+    optimizer: str
+    number: int
+    made: Where
+    where: Where
+    schedule: Where
+    groups: list[dict[str, Any]]
+    missing: list[str]
+    foreign: int
+    total: int
+    gradients: Named
+    weights: Named
+    moved: list[str]
+    buffers: Named
+    momenta: dict[str, float]
+    began: dict[str, float] | None
+    kept: int
+    memory: int
+
+
+class Model(Event):
+    number: int
+    module: str
+    parameters: Named
+    buffers: Named
+    settings: list[tuple[str, str, dict[str, str], Where]]
+    loose: list[str]
+    hooks: list[tuple[str, str]]
+    frozen: list[str]
+    where: Where
+
+
+class Seed(Event):
+    of: str
+    value: int
+    built: bool
+    where: Where
+
+
+class Loader(Event):
+    size: int | None
+    batch_size: int | None
+    drew: bool
+    workers: int
+    persistent: bool
+    sampler: str
+    where: Where
+
+
+class Number(Event):
+    source: str
+    tag: str
+    value: float
+    digits: int | None
+    where: Where
+
+
+class Save(Event):
+    weights: str
+    optimizer: bool
+    schedule: bool
+    prefix: str
+    seconds: float
+    where: Where
+
+
+class Load(Event):
+    of: str
+    where: Where
+
+
+class Start(Event):
+    threads: int
+    torch: str
+    world: int
+    rng: dict[str, str]
+
+
+class End(Event):
+    how: str
+    error: str
+    where: Where
+    seconds: float
+    recording: float
+    faults: list[str]
+    compiled: Where | None
+    lightning: bool
+    unseeded: Where
 
 
 @dataclass
 class Step:
-    """One optimizer step: the backward passes before it, clipping and unscaling in their order, and
-    the step itself, which is missing where the program ended first."""
+    """One update of the weights: the backward passes before it, clipping and unscaling in their
+    order, and the step itself, which is missing where the program ended first."""
 
-    backwards: list[Event] = field(default_factory=list)
-    scaling: list[Event] = field(default_factory=list)
-    taken: Event | None = None
+    backwards: list[Backward] = field(default_factory=list)
+    scaling: list[Clip | Unscale] = field(default_factory=list)
+    touched: list[Touched] = field(default_factory=list)
+    taken: Taken | None = None
 
 
 @dataclass
 class Run:
-    """Events by kind. Those after an optimizer step bear the number of steps taken by then."""
+    """Events by kind. Those after an update of the weights bear the number of updates by then."""
 
     steps: list[Step] = field(default_factory=list)
-    models: list[Event] = field(default_factory=list)
+    models: list[Model] = field(default_factory=list)
     built: Event | None = None
-    seeds: list[Event] = field(default_factory=list)
-    loaders: list[Event] = field(default_factory=list)
-    evaluations: dict[int, list[Event]] = field(default_factory=dict)
-    eval_losses: dict[int, list[Event]] = field(default_factory=dict)
-    numbers: dict[int, list[Event]] = field(default_factory=dict)
-    saves: dict[int, list[Event]] = field(default_factory=dict)
-    threads: int | None = None
-    end: Event | None = None
+    seeds: list[Seed] = field(default_factory=list)
+    loaders: list[Loader] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+    changed: dict[int, Changed] = field(default_factory=dict)
+    touched: dict[int, list[Touched]] = field(default_factory=dict)
+    evaluations: dict[int, list[Forward]] = field(default_factory=dict)
+    eval_losses: dict[int, list[Loss]] = field(default_factory=dict)
+    numbers: dict[int, list[Number]] = field(default_factory=dict)
+    saves: dict[int, list[Save]] = field(default_factory=dict)
+    start: Start | None = None
+    end: End | None = None
 
     @property
     def trained(self) -> int:
-        """Optimizer steps taken."""
+        """Updates of the weights."""
         return sum(step.taken is not None for step in self.steps)
+
+    @property
+    def threads(self) -> int | None:
+        return self.start["threads"] if self.start else None
+
+    @property
+    def world(self) -> int:
+        return self.start["world"] if self.start else 1
 
 
 def read(path: str | Path) -> Run:
     """Read a file of records, also one whose writer was killed in the middle of a line."""
     run, current = Run(), Step()
-    for line in Path(path).read_text().splitlines():
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
         try:
             event = json.loads(line)
         except ValueError:
             break
-        kind, step = event["kind"], event["step"]
-        if kind == "start":
-            run.threads = event["threads"]
-        elif kind == "built":
-            run.built = event
-        elif kind == "model":
-            run.models.append(event)
-        elif kind == "seed":
-            run.seeds.append(event)
-        elif kind == "loader":
-            run.loaders.append(event)
-        elif kind == "backward":
-            current.backwards.append(event)
-        elif kind in ("clip", "unscale"):
-            current.scaling.append(event)
-        elif kind == "step":
-            current.taken = event
-            run.steps.append(current)
-            current = Step()
-        elif kind == "evaluated forward":
-            run.evaluations.setdefault(step_of(event), []).append(event)
-        elif kind == "evaluated loss":
-            # Which pass over the data it belongs to: the loaders begun so far tell.
-            event["pass"] = len(run.loaders)
-            run.eval_losses.setdefault(step_of(event), []).append(event)
-        elif kind == "number":
-            run.numbers.setdefault(step, []).append(event)
-        elif kind == "save":
-            run.saves.setdefault(step, []).append(event)
-        elif kind == "end":
-            run.end = event
+        current = _add(run, current, event)
     if current.backwards:
         run.steps.append(current)
-    for events in (*run.evaluations.values(), *run.eval_losses.values()):
-        events.sort(key=lambda event: event["order"])
+    for evaluation in run.evaluations.values():
+        evaluation.sort(key=lambda event: event["order"])
+    for losses in run.eval_losses.values():
+        losses.sort(key=lambda event: event["order"])
     return run
 
 
-def step_of(event: Event) -> int:
-    return event["step"]
+def _add(run: Run, current: Step, event: Any) -> Step:
+    """Put one event in its place.
+
+    Returns:
+        The step that is not complete yet.
+    """
+    kind, step = event["kind"], event["step"]
+    lists: dict[str, list[Any]] = {
+        "model": run.models, "seed": run.seeds, "loader": run.loaders, "load": run.loads,
+        "backward": current.backwards, "clip": current.scaling, "unscale": current.scaling,
+    }  # fmt: skip
+    tables: dict[str, dict[int, list[Any]]] = {
+        "evaluated": run.evaluations, "evaluated loss": run.eval_losses,
+        "number": run.numbers, "save": run.saves,
+    }  # fmt: skip
+    if kind in lists:
+        lists[kind].append(event)
+    elif kind in tables:
+        tables[kind].setdefault(step, []).append(event)
+    elif kind == "touched":
+        # Before the step if a backward pass waits for one, otherwise after the step before.
+        if current.backwards:
+            current.touched.append(event)
+        run.touched.setdefault(step, []).append(event)
+    elif kind == "changed":
+        run.changed.setdefault(step, event)
+    elif kind == "step":
+        current.taken = event
+        run.steps.append(current)
+        return Step()
+    elif kind == "start":
+        run.start = event
+    elif kind == "built":
+        run.built = event
+    elif kind == "end":
+        run.end = event
+    return current

@@ -1,39 +1,37 @@
-"""Writes the generated parts of both READMEs anew: python -m shared.docs (make readme)
+"""Writes the generated parts of the READMEs anew: python -m shared.docs (make readme)
 
-What follows from the source is always written anew. What was measured comes from the newest runs
-below runs/, and stays as it is where there are none. Of a bench, the whole file is kept in
-shared/bench/measured, so that every number in the README can be worked out again.
+What follows from the source is always written anew, and so is the report of the divergence tool,
+which is run for it. What was measured comes from the newest runs below runs/, and stays as it is
+where there are none. The whole file of a bench is kept in shared/bench/measured, so that every
+number can be worked out again.
 """
 
 from __future__ import annotations
 
 from shared.docs import faults
+from shared.docs.example import report
 from shared.docs.readme import (
     from_bench,
     from_source,
-    generate,
-    in_chinese,
     keep_bench,
+    keep_gallery,
     measured,
+    write_anew,
 )
+from shared.errors import run
 from shared.files import write_atomically
 from shared.processes import ROOT
-
-READMES = (ROOT / "README.md", ROOT / "README.zh-TW.md")
 
 
 def main() -> None:
     keep_bench()
-    blocks = {**from_source(), **measured(), **from_bench()}
-    chinese = {name: in_chinese(content) for name, content in blocks.items()}
-    chinese |= from_bench(code="zh")
-    for path, content in zip(READMES, (blocks, chinese), strict=True):
-        write_atomically(path, generate(path.read_text(encoding="utf-8"), content))
-    if "faults" in blocks:
+    keep_gallery()
+    write_anew({**from_source(), **measured(), **from_bench(), "divergence": report()})
+    if faults.is_complete():
         write_atomically(ROOT / "tests" / "README.md", faults.page())
     elif untried := faults.missing():
         print(f"The table of faults stays as it is; make test has not tried: {'; '.join(untried)}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,4 +1,4 @@
-"""The tables of what the tests break on purpose, from the record they keep in
+"""The table of what the tests break on purpose, from the record they keep in
 tests/support/faults.py."""
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ class Fault:
             self.tried[side] = self.tried.get(side, 0) + count
         self.sees, self.lost = self.sees or other.sees, self.lost + other.lost
 
-    def counts(self) -> str:
-        sides = [str(self.tried[side]) for side in SIDES if side in self.tried]
-        shared = [f"{self.tried[None]} shared"] if None in self.tried else []
-        return ", ".join(sides + shared)
+    def counts(self) -> tuple[str, ...]:
+        """Cases on the raw side, on Lightning's, and of what both share."""
+        return tuple(str(self.tried.get(side, "–")) for side in (*SIDES, None))
 
 
 def found() -> dict[str, Fault]:
@@ -64,42 +63,30 @@ def marked() -> set[str]:
 
 
 def missing() -> list[str]:
-    """Faults that are not in the record: without them, the tables would say too little."""
+    """Faults that are not in the record: without them, the table would say too little."""
     return sorted(marked() - found().keys())
 
 
-def faults_table() -> str:
-    """For the README, a row for each kind of fault: which there are, what the user sees of one of
-    them, and how many cases were tried on each side."""
-    kinds: dict[str, dict[str, Fault]] = {}
-    for name, fault in sorted(found().items()):
-        kinds.setdefault(fault.kind, {})[name] = fault
-    rows = []
-    for kind, faults in sorted(kinds.items()):
-        whole = Fault(kind)
-        for fault in faults.values():
-            whole.add(fault)
-        names = "; ".join(map(_cell, faults))
-        rows.append((kind, names, _seen(whole), whole.counts(), str(whole.lost)))
-    head = ("", "faults", "one of them, as the user sees it", "tried", "lost")
-    return table(head, rows, "lllrr")
+def is_complete() -> bool:
+    """Whether there is a record, and nothing is missing in it."""
+    return bool(found()) and not missing()
 
 
 def page() -> str:
     """tests/README.md: a row for each fault."""
     rows = [
-        (fault.kind, _cell(name), _seen(fault), fault.counts(), str(fault.lost))
+        (fault.kind, _cell(name), _seen(fault), *fault.counts(), str(fault.lost))
         for name, fault in sorted(found().items(), key=lambda item: (item[1].kind, item[0]))
     ]
-    head = ("", "fault", "what the user sees", "tried", "lost")
-    return PAGE + table(head, rows, "lllrr") + "\n"
+    head = ("", "fault", "what the user sees", *SIDES, "shared", "lost")
+    return PAGE + table(head, rows, "lllrrrr") + "\n"
 
 
-PAGE = """# Nothing lost, nobody fooled
+PAGE = """# What the tests break on purpose
 
-What the tests break on purpose, and what a user sees of it. Cases are counted for the raw side, for
-Lightning, and for code that both share. `make test` and `make test-chaos` keep the record, and
-`make readme` writes this page from it.
+A row for each fault: what the user sees of it, how many cases were tried on each side and on code
+that both sides share, and in how many of them something was lost or a wrong result went unnoticed.
+`make test` and `make test-chaos` keep the record, and `make readme` writes this page from it.
 
 """
 

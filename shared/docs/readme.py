@@ -1,8 +1,9 @@
-"""The generated parts of both READMEs: what stands in them."""
+"""The generated parts of the READMEs: what stands in them, and in which file."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import io
 import json
 import re
@@ -13,18 +14,53 @@ from typing import Any
 import yaml
 
 from shared.bench.claims import claims_block
+from shared.bench.machine import describe_machine
 from shared.bench.results import FOLDER, read_bench, read_peers
-from shared.bench.tables import bench_block
+from shared.bench.tables import bench_block, cost_block
 from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import APART, LIGHTNING, RAW, file_totals, files
-from shared.docs import faults
+from shared.docs.loops import loops_table
 from shared.files import RUNS, SIDES, write_atomically
-from shared.mistakes.catalogue import VERDICTS, mistakes
+from shared.mistakes.catalogue import GALLERY, VERDICTS, mistakes, twins
 from shared.processes import ROOT
 from shared.reporting.markdown import table
 from shared.summary import print_summary
 
 MEASURED = ROOT / "shared" / "bench" / "measured"
+
+
+# Folders whose README has generated blocks, in English and, beside it, in Chinese.
+FOLDERS = (
+    ROOT,
+    ROOT / "shared" / "bench",
+    ROOT / "shared" / "compare",
+    ROOT / "shared" / "mistakes",
+)
+ENGLISH, CHINESE = "README.md", "README.zh-TW.md"
+
+
+def write_anew(blocks: dict[str, str]) -> None:
+    """Write each block into the README that has a place for it, in both languages.
+
+    Raises:
+        ValueError: a block has no place, or more than one.
+    """
+    texts = {folder: (folder / ENGLISH).read_text(encoding="utf-8") for folder in FOLDERS}
+    for name in blocks:
+        homes = [folder for folder, text in texts.items() if name in blocks_of(text)]
+        if len(homes) != 1:
+            raise ValueError(f"{len(homes)} READMEs have a block {name}; expected one")
+    for folder, text in texts.items():
+        own = {name: blocks[name] for name in blocks_of(text) if name in blocks}
+        english = generate(text, own)
+        write_atomically(folder / ENGLISH, english)
+        # All of the English blocks, not only the new ones: their Chinese words may be new.
+        in_english = blocks_of(english)
+        translated = {name: in_chinese(content) for name, content in in_english.items()}
+        measured = from_bench(code="zh")
+        translated |= {name: measured[name] for name in in_english if name in measured}
+        chinese = (folder / CHINESE).read_text(encoding="utf-8")
+        write_atomically(folder / CHINESE, generate(chinese, translated))
 
 
 def generate(text: str, blocks: dict[str, str]) -> str:
@@ -37,10 +73,15 @@ def generate(text: str, blocks: dict[str, str]) -> str:
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         pattern = re.compile(rf"{begin}(?:.*?\n)?{end}", re.S)
         if (count := len(pattern.findall(text))) != 1:
-            raise ValueError(f"README.md: {count} blocks {name}; expected one")
+            raise ValueError(f"a README has {count} blocks {name}; expected one")
         before, after = pattern.split(text)
         text = f"{before}{begin}{content}\n{end}{after}"
     return text
+
+
+def blocks_of(text: str) -> dict[str, str]:
+    """The blocks of a README by name."""
+    return dict(re.findall(r"<!-- ([a-z]+) -->\n(.*?)\n<!-- /\1 -->", text, re.S))
 
 
 # What is said of the files that only one side has.
@@ -52,12 +93,16 @@ ONE_SIDED = {
 
 def from_source() -> dict[str, str]:
     """The blocks that follow from the code alone."""
-    return {"files": file_table(), "concerns": concern_table()}
+    return {
+        "loops": loops_table(),
+        "files": file_table(),
+        "concerns": concern_table(),
+    }
 
 
 def file_table() -> str:
     """A row for each file of both sides that teaches something, one for those of either side alone,
-    and the totals."""
+    one for what only the other side's format asks for, and the totals."""
     shown = [file for file in files() if file.name != "__main__.py"]
     rows = [
         (f"`{file.name}`", str(file.raw), str(file.lightning), "")
@@ -74,8 +119,13 @@ def file_table() -> str:
         names = ", ".join(f"`{file.name}`" for file in alone)
         cells = (lines, "–") if side == "raw" else ("–", lines)
         rows += [(names, *cells, words)] if alone else []
+    for file in shown:
+        if file.name == "lightning_format.py":
+            words = "only for Lightning's checkpoint format, in no total"
+            rows.append((f"`{file.name}`", str(file.raw), "–", words))
     raw_total, lightning_total = file_totals()
-    rows.append(("all but `minimal.py`", str(raw_total), str(lightning_total), ""))
+    name = "all but `minimal.py` and `basic.py`"
+    rows.append((name, str(raw_total), str(lightning_total), "a training program each"))
     return table(("file", "raw_pytorch", "lightning", ""), rows, "lrrl")
 
 
@@ -95,7 +145,10 @@ def concern_table() -> str:
         shown = ", ".join(list(dict.fromkeys(names))[:3]) + (", …" if len(set(names)) > 3 else "")
         # What one tells the Trainer says more than a class of one's own.
         order = {"train.py": 0, "trainer.py": 1}
-        theirs = sorted(lightning[tag], key=lambda p: (order.get(p.file, 2), p.file))
+        theirs = sorted(
+            (place for place in lightning[tag] if place.file not in APART),
+            key=lambda p: (order.get(p.file, 2), p.text.endswith(":"), p.file),
+        )
         text = theirs[0].text
         expression = f"`{text if len(text) <= 64 else text[:61] + '...'}`"
         lines = str(total(raw[tag])), str(total(lightning[tag]))
@@ -111,17 +164,16 @@ def measured() -> dict[str, str]:
     blocks = {}
     summaries = [summary for side in SIDES if (summary := newest_summary(side)) is not None]
     if len(summaries) == len(SIDES):
-        raw, lightning = map(closing_lines, summaries)
-        text = f"```text\n$ make raw\n{raw}$ make lightning | tail -n 3\n"
-        blocks["output"] = text + "".join(lightning.splitlines(keepends=True)[-3:]) + "```"
+        raw, lightning = (closing_lines(summary).splitlines() for summary in summaries)
+        # The first run of all knows of no other.
+        lines = ["```text", "$ make raw", *raw[:8], "$ make lightning | tail -n 4", *lightning[-4:]]
+        blocks["output"] = "\n".join([*lines, "```"])
     paths = [RUNS / "accuracy" / f"{name}.json" for name in ("digits", "mnist")]
     if all(path.is_file() for path in paths):
         blocks["accuracy"] = accuracy_table([json.loads(path.read_text()) for path in paths])
     path = RUNS / "mistakes" / "mistakes.json"
     if path.is_file():
         blocks["mistakes"] = mistake_table(json.loads(path.read_text())["rows"])
-    if faults.found() and not faults.missing():
-        blocks["faults"] = faults.faults_table()
     return blocks
 
 
@@ -148,6 +200,7 @@ def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
     if result is None:
         return {}
     return {
+        "cost": cost_block(result, code),
         "bench": bench_block(result, read_peers(folder / "peers.json"), code),
         "claims": claims_block(result, code),
     }
@@ -162,6 +215,23 @@ def keep_bench() -> None:
             continue
         MEASURED.mkdir(exist_ok=True)
         write_atomically(MEASURED / name, path.read_text(encoding="utf-8"))
+
+
+def keep_gallery() -> None:
+    """Take over the newest whole gallery, its numbers short, with its machine and date."""
+    path = RUNS / "mistakes" / "mistakes.json"
+    rows = json.loads(path.read_text())["rows"] if path.is_file() else []
+    if len(rows) != len(mistakes()) + len(twins()):
+        return
+    for row in rows:
+        for outcome in (row["right"], row["wrong"]):
+            outcome["curves"] = {
+                tag: [float(f"{value:.4g}") for value in curve]
+                for tag, curve in outcome["curves"].items()
+            }
+    date = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
+    content = {"machine": describe_machine(), "date": date, "rows": rows}
+    write_atomically(GALLERY, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def mistake_table(rows: list[dict[str, Any]]) -> str:
@@ -187,7 +257,6 @@ def in_chinese(block: str) -> str:
             return text
         parts = [known.get(part, part) for part in text.strip().split("; ")]
         translated = re.sub(r"^(\d+) of (\d+)$", r"\1 / \2", known["; "].join(parts))
-        translated = re.sub(r" shared$", known["shared"], translated)
         return text.replace(text.strip(), translated) if text.strip() else text
 
     def row(line: str) -> str:

@@ -3,7 +3,7 @@
 python -m shared.mistakes        (make mistakes)
 
 Writes runs/mistakes/mistakes.json, from which the compare page has its section about them and the
-README its table.
+README of this folder its table.
 """
 
 from __future__ import annotations

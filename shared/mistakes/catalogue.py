@@ -13,6 +13,8 @@ import yaml
 from shared.mistakes.edits import Edit
 from shared.reporting.words import Text
 
+# The last whole gallery, which everybody has who has not made one.
+GALLERY = Path(__file__).with_name("measured.json")
 # What becomes of a mistake with Lightning.
 VERDICTS = IMPOSSIBLE, POSSIBLE, TRAP = "impossible", "still possible", "another trap"
 

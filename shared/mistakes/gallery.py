@@ -4,15 +4,17 @@ it, and looked at by the divergence tool."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from shared.divergence.differences import compare
-from shared.divergence.divergence import Command, record, report
+from shared.divergence.command import Command, record
+from shared.divergence.comparing.differences import compare
 from shared.divergence.records import Run
+from shared.divergence.report import report
 from shared.errors import RunError
 from shared.mistakes.catalogue import Mistake
 from shared.mistakes.edits import Edit, changed
@@ -93,8 +95,16 @@ def exhibit(mistake: Mistake, folder: Path, right_runs: dict[str, Trained]) -> E
         "wrong": outcome(wrong, wrong_summary),
         "expected": {"cause": mistake.cause, "step": mistake.step},
         "found": {"cause": found.cause, "step": found.step} if found else None,
-        "instrument": "\n".join(lines).replace(f"{place}/", "").replace(f"{folder}/", ""),
+        "instrument": _without_folders("\n".join(lines), place, folder),
     }
+
+
+def _without_folders(text: str, *folders: Path) -> str:
+    """What the tool said, with paths as in the repository."""
+    for folder in folders:
+        for name in (str(folder), os.path.relpath(folder)):
+            text = text.replace(f"{name}/", "")
+    return text
 
 
 def train_changed(mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Path) -> Trained:
@@ -126,7 +136,11 @@ def train_changed(mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Pat
 def outcome(recorded: Run, summary: dict[str, Any]) -> Outcome:
     """The last numbers of a run, the loss of every training step, and what it reported after each
     epoch."""
-    losses = [s.backwards[-1]["loss"]["values"][0] for s in recorded.steps if s.backwards]
+    losses = [
+        loss["values"][0]
+        for step in recorded.steps
+        if step.backwards and (loss := step.backwards[-1]["loss"])
+    ]
     curves: dict[str, list[float]] = {"train/loss": losses}
     for events in recorded.numbers.values():
         for event in events:

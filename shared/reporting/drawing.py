@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,10 @@ def for_page(svg: str, name: str) -> str:
         name: what a reader who does not see it is told, and what its ids begin with.
     """
     svg = svg[svg.index("<svg") :]
+    # What no eye sees.
+    svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.S)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
     # Several drawings stand on one page: their ids must not meet.
     for mark in ('id="', "url(#", 'href="#'):
         svg = svg.replace(mark, f"{mark}{name.replace(' ', '-')}-")

@@ -1,10 +1,8 @@
-"""The compare page and its table in the terminal say what the two runs left behind."""
+"""The compare page, and what `make compare` says in the terminal, hold what the two runs left."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 import json
 import re
 import shutil
@@ -12,21 +10,22 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from support.made_up import made_up_bench
 
-from shared import data
 from shared.bench import claims, tables
-from shared.compare import comparison, terminal, wrong_answers
+from shared.bench.results import read_bench
+from shared.compare import __main__ as program
+from shared.compare import comparison, terminal
 from shared.compare.comparison import ComparedRuns, compare_runs
 from shared.compare.page import page
-from shared.compare.source import sidebyside
-from shared.compare.source.concerns import concerns
+from shared.compare.page.bench import KEPT, BenchSection, bench_section, newest_bench
+from shared.compare.page.gallery import gallery
+from shared.compare.source.code import highlight
 from shared.compare.source.lines import LIGHTNING, RAW
-from shared.compare.trace.events import Trace
+from shared.compare.trace.tracing import Both
 from shared.files import SIDES
+from shared.mistakes.catalogue import GALLERY
 from shared.reporting.words import LANGUAGES
 
 
@@ -42,8 +41,25 @@ def text(html: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def pair(compared: Path, traces: list[Trace]) -> ComparedRuns:
-    return compare_runs(*(compared / side for side in SIDES), traces=traces)
+def pair(compared: Path, traced: list[Both]) -> ComparedRuns:
+    return compare_runs(*(compared / side for side in SIDES), traced=traced)
+
+
+@pytest.fixture(scope="module")
+def bench() -> BenchSection:
+    return bench_section(made_up_bench(), quick=False)
+
+
+@pytest.fixture(autouse=True)
+def drawn_once(monkeypatch: pytest.MonkeyPatch, bench: BenchSection) -> None:
+    """The figures of a bench are drawn for one page, and not for each."""
+    monkeypatch.setattr(page, "newest_bench", lambda: bench)
+
+
+@pytest.fixture
+def untraced(monkeypatch: pytest.MonkeyPatch, traced: list[Both]) -> None:
+    """The programs are not traced once more."""
+    monkeypatch.setattr(comparison, "trace_both", lambda _: traced)
 
 
 def changed(pair: ComparedRuns, **summary: Any) -> ComparedRuns:
@@ -60,9 +76,15 @@ def test_the_page_holds_what_the_summary_says(text, compared, side):
         assert str(summary[name]) in text, name
     assert f"{summary['test_accuracy']:.2%}" in text
     assert f"{summary['val_accuracy']:.2%}" in text
-    assert f"{summary['fit_seconds']:.2f} s" in text
     for name, version in summary["versions"].items():
         assert f"{name} {version}" in text
+
+
+def test_only_the_bench_speaks_of_time(pair, compared):
+    said = page.render(pair) + terminal.verdict(pair) + terminal.tables(pair)
+    for side in SIDES:
+        seconds = json.loads((compared / side / "summary.json").read_text())["fit_seconds"]
+        assert f"{seconds:.2f} s" not in said
 
 
 def test_the_verdict_follows_the_fingerprints(pair, html):
@@ -80,7 +102,7 @@ def test_the_page_shows_the_bench_that_was_made_and_the_claims(text):
     assert parts == ["digits", "mnist"]
     for cell in (*rows[0][1:], *tables.ladder_rows(result)[0][2:]):
         assert cell in text
-    assert tables.machine_line(result) in text
+    assert f"{tables.machine_line(result)}; {result['date']}" in text
     shown = re.sub(r"\s", "", text)  # names of code have marks around them
     for row in claims.claim_rows(result):
         for words in (row.promise, row.measured, row.verdict):
@@ -88,16 +110,45 @@ def test_the_page_shows_the_bench_that_was_made_and_the_claims(text):
                 assert re.sub(r"[\s`]", "", words[code]) in shown
 
 
-def test_without_a_bench_the_page_has_no_such_section(pair):
+def test_a_fresh_clone_shows_what_was_measured_with_its_machine_and_date(pair, monkeypatch):
+    monkeypatch.setattr(page, "newest_bench", newest_bench)
+    html = unescape(page.render(pair))
+    kept = read_bench(KEPT)
+    assert kept is not None
+    assert f"{tables.machine_line(kept)}; {kept['date']}" in html
+    exhibits = json.loads(GALLERY.read_text(encoding="utf-8"))
+    assert len(gallery().shown) == len(exhibits["rows"]) > 40
+    assert exhibits["date"] in html
+    assert exhibits["machine"]["cpu"] in html
+    assert all(row["found"] == row["expected"] for row in exhibits["rows"])
+
+
+def test_the_gallery_is_the_one_that_was_made_here_once_it_was(pair):
+    outcome = {"test_accuracy": 0.5, "curves": {"train/loss": [2.0, 1.0, float("nan"), 0.5]}}
+    row = {
+        "mistake": "a <script> forgotten", "side": "raw_pytorch", "verdict": "another trap",
+        "lightning": {"en": "x", "zh": "x"},
+        "edits": [{"file": "train.py", "before": "a < b", "after": "pass"}],
+        "wrong": {**outcome, "test_accuracy": 0.25}, "right": outcome, "instrument": "step 2 & 3",
+    }  # fmt: skip
+    Path("runs/mistakes").mkdir(parents=True)
+    Path("runs/mistakes/mistakes.json").write_text(json.dumps({"rows": [row]}))
     html = page.render(pair)
-    assert not any(f'id="{name}"' in html or f'#{name}"' in html for name in ("bench", "claims"))
+    for part in ("a &lt;script&gt; forgotten", "- a &lt; b", "step 2 &amp; 3", "50.0%", "25.0%"):
+        assert part in html
+    assert "<script> forgotten" not in html
+    # Three finite losses in each curve.
+    assert [
+        line.count(",") for line in re.findall(r'polyline class="\w+" points="(.*?)"', html)
+    ] == [3, 3]
 
 
-def test_the_page_asks_no_host_for_anything(html):
+def test_the_page_asks_no_host_for_anything_and_is_small(html):
     links = re.findall(r'(?:src|href|action)="([^"]*)"', html)
-    assert len(links) > 300
+    assert len(links) > 100
     assert [link for link in links if not link.startswith(("#", "data:"))] == []
     assert not re.search(r"@import|url\(\s*[\"']?(?!#)", html.split("</style>")[0])
+    assert len(html.encode()) < 600_000
 
 
 def test_names_from_outside_are_escaped(pair):
@@ -105,141 +156,131 @@ def test_names_from_outside_are_escaped(pair):
     rendered = page.render(changed(pair, run_dir=evil, device=evil, dataset=evil))
     assert evil not in rendered
     assert "&lt;script&gt;alert(" in rendered
-    assert rendered.count("<script>") == 1
 
 
-def test_every_line_of_both_sides_is_on_the_page(html):
-    ids = re.findall(r'<div class="line" id="([^"]+)"', html)
-    assert len(ids) == len(set(ids))
-    expected = []
-    for folder in (RAW, LIGHTNING):
-        for file in sorted(folder.glob("*.py")):
-            if file.name != "__init__.py":
-                count = len(file.read_text().splitlines())
-                expected += [f"{folder.name}/{file.name}:{n}" for n in range(1, count + 1)]
-    assert len(expected) > 1200
-    assert sorted(ids) == sorted(expected)
-
-
-def test_the_code_is_shown_as_it_is_written():
-    for file in (RAW / "train.py", LIGHTNING / "module.py"):
-        shown = [unescape(re.sub(r"<[^>]+>", "", line.html)) for line in sidebyside.code(file)]
-        assert shown == file.read_text().splitlines()
-
-
-@pytest.mark.parametrize("name", ["module.py", "data.py", "train.py", "minimal.py"])
-def test_what_has_the_same_concern_begins_beside_each_other(name):
-    (file,) = [f for f in sidebyside.mirrored() if f.name == name]
-    both = [pair for pair in file.pairs if pair.raw and pair.lightning]
-    assert len(both) >= 4
-    for folder, lines in (
-        (RAW, [line for p in file.pairs for line in p.raw]),
-        (LIGHTNING, [line for p in file.pairs for line in p.lightning]),
-    ):
-        assert [x.number for x in lines] == list(range(1, len(lines) + 1)), folder
-    anchors = [dict(sidebyside.anchors(folder / name)) for folder in (RAW, LIGHTNING)]
-    for pair in both[1:]:
-        first = pair.raw[0].number, pair.lightning[0].number
-        assert anchors[0][first[0]] == anchors[1][first[1]]
-
-
-def test_a_file_that_only_raw_has_stands_beside_what_replaces_it():
-    files = {file.name: file for file in sidebyside.only_raw()}
-    assert {"checkpoint.py", "precision.py", "early_stopping.py"} <= set(files)
-    (pair,) = files["early_stopping.py"].pairs
-    assert any("EarlyStopping" in line.html for line in pair.lightning)
-    assert "EarlyStopping(" in files["early_stopping.py"].instead
-
-
-def test_lines_carry_the_concerns_that_the_table_counts():
+def test_the_code_is_shown_as_it_is_written(html):
     checked = 0
     for folder in (RAW, LIGHTNING):
-        for tag, places in concerns(folder).items():
-            for place in places:
-                lines = {x.number: x for x in sidebyside.code(folder / place.file)}
-                assert all(tag in lines[number].concerns for number in place.lines)
-                checked += len(place.lines)
-    assert checked > 300
+        for file in sorted(folder.glob("*.py")):
+            source = file.read_text().rstrip("\n")
+            shown = [unescape(re.sub(r"<[^>]+>", "", line)) for line in highlight(source)]
+            assert shown == source.splitlines()
+            name = f"{folder.name}/{file.name}"
+            assert (f'data-file="{name}"' in html) == (file.name != "__init__.py")
+            checked += len(shown)
+    assert checked > 1200
 
 
-def test_every_traced_line_is_named_with_its_counts(text, pair):
-    for row in pair.rows:
-        for site in row.lightning:
-            assert f"{site.count}× {site.line.file}:{site.line.number}" in text
-        for site in row.raw:
-            assert f"{site.line.file.split('/')[1]}:{site.line.number}" in text
-        assert row.override in text
+def test_every_answer_can_be_linked_to(html, pair):
+    data = json.loads(re.search(r'id="data">(.*?)</script>', html)[1])
+    assert set(data["answers"]) == {answer.key for answer in pair.answers}
+    linked = {key for keys in re.findall(r'data-keys="([^"]+)"', html) for key in keys.split()}
+    assert linked == set(data["answers"])
+    for told in data["answers"].values():
+        assert told["place"] in data["places"]
+        assert not told["override"] or told["override"] in data["snippets"]
 
 
-def test_the_pictures_are_those_that_the_runs_got_wrong(pair):
-    split = data.load("digits", "data")["test"]
-    accuracy = pair.raw.summary["test_accuracy"]
-    wrong = round((1 - accuracy) * len(split))
-    assert wrong > 0
-    assert len(pair.wrong) == min(wrong, wrong_answers.SHOWN)
-    confidences = [m.raw[1] for m in pair.wrong]
-    assert confidences == sorted(confidences, reverse=True)
-    for mistake in pair.wrong:
-        picture = np.array(Image.open(io.BytesIO(base64.b64decode(mistake.png))))
-        assert (picture == 255 - split.images[mistake.index, 0].numpy()).all()
-        assert mistake.truth == str(split.labels[mistake.index].item())
-        assert mistake.raw == mistake.lightning
-        assert mistake.raw[0] != mistake.truth
+def test_the_largest_difference_between_the_curves_is_stated(pair, text):
+    assert "train/loss Largest difference between two points:" in text
+    scalars = {tag: dict(values) for tag, values in pair.lightning.scalars.items()}
+    step = next(iter(scalars["val/loss"]))
+    scalars["val/loss"][step] += 0.125
+    run = dataclasses.replace(pair.lightning, scalars=scalars)
+    bent = page.render(dataclasses.replace(pair, lightning=run))
+    assert "0.125" in bent
 
 
-def test_the_largest_difference_between_the_curves_is_stated(pair):
-    scalars = pair.lightning.scalars
-    assert set(scalars) == {"train/loss", "val/loss", "train/accuracy", "val/accuracy"}
-    step, value = max(scalars["val/loss"].items())
-    bent = {**scalars, "val/loss": {**scalars["val/loss"], step: value + 0.125}}
-    other = dataclasses.replace(pair, lightning=dataclasses.replace(pair.lightning, scalars=bent))
-    assert "<strong>0.125</strong>" in page.render(other)
-    assert "<strong>0.125</strong>" not in page.render(pair)
-
-
-def test_both_runs_are_drawn(html):
-    for quantity in ("loss", "accuracy"):
-        for part in ("train", "val"):
-            for side in SIDES:
-                assert f"{part}/{quantity}, {side}" in html
-            assert f"var(--{part})" in html
-            assert f"var(--{part}-wide)" in html
+def test_the_terminal_gets_the_verdict_three_lines_and_an_address(
+    pair, compared, command, untraced
+):
+    arguments = [
+        f"--{side}={compared / name}"
+        for side, name in zip(("raw", "lightning"), SIDES, strict=True)
+    ]
+    outcome = command("shared.compare", *arguments)
+    assert outcome.status == 0
+    lines = outcome.out.splitlines()
+    assert len(lines) == 6
+    assert lines[1].startswith("Same weights, to the last bit")
+    assert lines[-1] == Path("runs/compare/digits/index.html").resolve().as_uri()
+    longer = command("shared.compare", *arguments, "--tables").out.splitlines()
+    assert len(longer) > 100
+    names = {answer.name for answer in pair.answers if answer.kind}
+    # A name that was cut says so.
+    starts = {line[:26].rstrip() for line in longer}
+    assert {name for name in names if {name, f"…{name[-25:]}"} & starts} == names
 
 
 def test_the_terminal_needs_80_columns_only(pair):
-    report = terminal.tables(pair)
-    folders = [run.summary["run_dir"] for run in (pair.raw, pair.lightning)]
+    folders = [str(run.folder) for run in (pair.raw, pair.lightning)]
+    report = f"{terminal.verdict(pair)}\n{terminal.tables(pair)}"
     lines = [line for line in report.splitlines() if not line.endswith(tuple(folders))]
     assert len(lines) > 60
     assert max(map(len, lines)) <= 80
-    assert report.count(pair.raw.summary["weights_sha256"]) >= 1
-    assert "Equal to the last bit" in report
-    assert "core/module.py" in report
-    for name, version in pair.raw.summary["versions"].items():
-        assert f"{name} {version}" in " ".join(report.split())
-    names = [row.operation.name for row in pair.rows if row.raw and row.lightning]
-    shown = [line[:26].rstrip() for line in report.split("where did the line go")[1].splitlines()]
-    for name in names:  # a name that was cut says so
-        assert name in shown or "…" + name[-25:] in shown
 
 
-def test_two_runs_of_other_recipes_are_no_failure_but_said(
-    compared, fit, command, monkeypatch, traces
+def test_it_takes_the_newest_runs_with_this_configuration_and_trains_none(
+    fit, command, monkeypatch, untraced
 ):
-    monkeypatch.setattr(comparison, "trace_both", lambda: traces)
+    for side in SIDES:
+        fit(side, width=8, max_epochs=1)
+        folder = Path(f"runs/{side}/digits")
+        shutil.copytree(folder / "version_0", folder / "version_1")
+        shutil.copytree(folder / "version_0", folder / "version_2")
+        config = folder / "version_2" / "config.yaml"
+        config.write_text(config.read_text().replace("seed: 0", "seed: 1"))
+        shutil.copytree(folder / "version_0", folder / "version_3")
+        (folder / "version_3" / "summary.json").unlink()
+    trained = []
+    monkeypatch.setattr(program, "train", lambda side, _: trained.append(side))
+    flags = "--width 8 --max_epochs 1 --accelerator cpu --log_every_n_steps 7".split()
+    outcome = command("shared.compare", *flags)
+    assert outcome.status == 0, outcome.err
+    for side in SIDES:
+        assert f"runs/{side}/digits/version_1\n" in outcome.out
+    assert trained == []
+
+
+def test_a_side_without_such_a_run_is_trained_with_the_flags_that_were_given(
+    compared, command, monkeypatch, untraced
+):
+    asked = []
+
+    def train(side: str, argv: list[str]) -> Path:
+        asked.append((side, argv))
+        return compared / side
+
+    monkeypatch.setattr(program, "train", train)
+    flags = ["--max_epochs", "1", "--seed", "5"]
+    assert command("shared.compare", *flags).status == 0
+    assert asked == [(side, flags) for side in SIDES]
+
+
+@pytest.mark.long
+def test_it_trains_both_sides_and_traces_their_recipe(command, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(RAW.parent))
+    outcome = command("shared.compare", "--max_epochs", "1", "--seed", "5", "--width", "8")
+    assert outcome.status == 0, outcome.err
+    for side in SIDES:
+        summary = json.loads(Path(f"runs/{side}/digits/version_0/summary.json").read_text())
+        assert (summary["epochs"], summary["seed"]) == (1, 5)
+        assert summary["weights_sha256"][:8] in outcome.out
+
+
+def test_two_runs_of_other_recipes_are_no_failure_but_said(compared, fit, command, untraced):
     fit("lightning", run_dir="other", seed=1)
     folder = str(compared / "raw_pytorch")
     outcome = command("shared.compare", "--raw", folder, "--lightning", "other")
     assert outcome.status == 0
-    assert "Different" in outcome.out
+    assert "not the same" in outcome.out
     assert "--seed" in outcome.out
     assert 'class="verdict different"' in Path("runs/compare/digits/index.html").read_text()
 
 
 def test_the_same_recipe_with_other_weights_fails_and_leaves_the_page(
-    compared, command, monkeypatch, traces, one_line
+    compared, command, untraced, one_line
 ):
-    monkeypatch.setattr(comparison, "trace_both", lambda: traces)
     shutil.copytree(compared / "lightning", "bent")
     summary = json.loads(Path("bent/summary.json").read_text())
     Path("bent/summary.json").write_text(json.dumps({**summary, "weights_sha256": "0" * 64}))
@@ -248,20 +289,6 @@ def test_the_same_recipe_with_other_weights_fails_and_leaves_the_page(
     assert outcome.status == 1
     one_line(outcome.err, "different weights")
     assert Path("runs/compare/digits/index.html").is_file()
-
-
-@pytest.mark.long
-def test_it_trains_both_sides_with_the_flags_it_is_given(command, monkeypatch, traces):
-    monkeypatch.setattr(comparison, "trace_both", lambda: traces)
-    monkeypatch.setenv("PYTHONPATH", str(RAW.parent))
-    outcome = command("shared.compare", "--max_epochs", "1", "--seed", "5")
-    assert outcome.status == 0, outcome.err
-    for side in SIDES:
-        summary = json.loads(Path(f"runs/{side}/digits/version_0/summary.json").read_text())
-        assert (summary["epochs"], summary["seed"]) == (1, 5)
-        assert summary["weights_sha256"] in outcome.out
-    assert "most memory" in outcome.out
-    assert "not measured" not in Path("runs/compare/digits/index.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -287,25 +314,3 @@ def test_swapped_folders_are_noticed(compared, command, one_line):
     outcome = command("shared.compare", "--raw", swapped[0], "--lightning", swapped[1])
     assert outcome.status == 2
     one_line(outcome.err, "--raw", "swapped")
-
-
-def test_the_gallery_of_mistakes_is_a_section_once_it_was_made(compared, traces):
-    pair = compare_runs(*(compared / side for side in SIDES), traces=traces)
-    assert "<code>make mistakes</code>" in page.render(pair)
-    outcome = {"test_accuracy": 0.5, "curves": {"train/loss": [2.0, 1.0, float("nan"), 0.5]}}
-    row = {
-        "mistake": "a <script> forgotten", "side": "raw_pytorch", "verdict": "another trap",
-        "lightning": {"en": "x", "zh": "x"},
-        "edits": [{"file": "train.py", "before": "a < b", "after": "pass"}],
-        "wrong": {**outcome, "test_accuracy": 0.25}, "right": outcome, "instrument": "step 2 & 3",
-    }  # fmt: skip
-    Path("runs/mistakes").mkdir(parents=True)
-    Path("runs/mistakes/mistakes.json").write_text(json.dumps({"rows": [row]}))
-    html = page.render(pair)
-    for part in ("a &lt;script&gt; forgotten", "- a &lt; b", "step 2 &amp; 3", "50.0%", "25.0%"):
-        assert part in html
-    assert "<script> forgotten" not in html
-    # Three finite losses in each curve.
-    assert [
-        line.count(",") for line in re.findall(r'polyline class="\w+" points="(.*?)"', html)
-    ] == [3, 3]

@@ -247,10 +247,10 @@ def test_one_and_two_processes_differ_by_batch_norm_and_otherwise_by_rounding(si
 
 def test_a_run_of_two_processes_is_not_resumed_by_one(done, tmp_path):
     path = Path(done[0]["plain-lightning"]["summary"]["run_dir"]) / "checkpoints" / "last.ckpt"
-    from lightning.train import fit
+    from lightning.train import train
 
     with pytest.raises(UsageError, match=r"--devices: 1 process in all; .* with 2"):
-        fit(Config(**{**OPTIONS, "run_dir": str(tmp_path / "new"), "ckpt_path": str(path)}))
+        train(Config(**{**OPTIONS, "run_dir": str(tmp_path / "new"), "ckpt_path": str(path)}))
 
 
 # As programs

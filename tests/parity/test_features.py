@@ -144,7 +144,7 @@ def live_scaler(monkeypatch) -> dict[str, list[torch.amp.GradScaler]]:
     from pytorch_lightning.plugins.precision import MixedPrecision
 
     import lightning.train
-    import raw_pytorch.precision
+    import raw_pytorch.train
     import shared.data
 
     def scaler(side: str) -> torch.amp.GradScaler:
@@ -152,14 +152,14 @@ def live_scaler(monkeypatch) -> dict[str, list[torch.amp.GradScaler]]:
         return made[side][-1]
 
     made: dict[str, list[torch.amp.GradScaler]] = {side: [] for side in SIDES}
-    real = raw_pytorch.precision.Precision
+    real = raw_pytorch.train.Precision
 
     class Float16(real):
         def __init__(self, precision: str, device: torch.device) -> None:
             super().__init__("bf16-mixed", device)
             self.dtype, self.scaler = torch.float16, scaler("raw_pytorch")
 
-    monkeypatch.setattr(raw_pytorch.precision, "Precision", Float16)
+    monkeypatch.setattr(raw_pytorch.train, "Precision", Float16)
     options = lightning.train.trainer_options
 
     def with_scaler(config: Config) -> dict[str, Any]:
@@ -246,3 +246,18 @@ def test_auto_takes_the_cpu_beside_an_accelerator_that_no_flag_names(monkeypatch
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("xpu"))
     assert devices.choose(Config()).type == "cpu"
+
+
+def test_a_checkpoint_saved_before_training_starts_is_tested_alike(tmp_path, monkeypatch):
+    from lightning.callbacks import SeedEpochs
+
+    path = tmp_path / "first.ckpt"
+
+    def save(self: SeedEpochs, trainer: Any, module: Any) -> None:
+        trainer.save_checkpoint(path, weights_only=False)
+
+    monkeypatch.setattr(SeedEpochs, "on_fit_start", save)
+    run("lightning", tmp_path)
+    here = Config(ckpt_path=str(path), accelerator="cpu")
+    raw, lightning = (importlib.import_module(f"{side}.test").test(here)[1] for side in SIDES)
+    assert raw["test/loss"] == lightning["test/loss"] > 2

@@ -45,8 +45,8 @@ MORE = {
     "shuffled from the global generator": [
         Edit(
             "train.py",
-            "train_loader.sampler.set_epoch(epoch)",
-            "train_loader.sampler.seed = int(torch.randint(1000, ()))",
+            "train_loader.start_at(state.epoch, state.batch_idx)",
+            "train_loader.start_at(int(torch.randint(1000, ())), state.batch_idx)",
         )
     ],
     "no train() at all": [
@@ -112,11 +112,9 @@ def test_a_mistake_is_noticed(name, lightning, tmp_path):
 
 
 def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
-    validate = (
-        "validated = evaluate.validate(module, val_loader, device, precision, limit, replica)"
-    )
     # Whatever is computed, no epoch after the first is the best one.
-    rising = Edit("train.py", validate, f'{validate}\nvalidated["val/loss"] += 1000 * epoch')
+    best = 'is_best = state.is_best(state.validated["val/loss"]'
+    rising = Edit("train.py", f"{best})", f"{best} + 1000 * state.epoch)")
     (mistake,) = CATALOGUE["last weights tested instead of the best"]
     options = dict(max_epochs=2, early_stopping_patience=None)
     right = record_raw(tmp_path / "right", rising, **options)
@@ -130,13 +128,14 @@ def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
 
 LOGGED = dict(max_epochs=2, log_every_n_steps=2, early_stopping_patience=None)
 NOT_LOGGED = {
-    "learning rate": 'logger.log_step({"lr": scheduler.get_last_lr()[0]}, global_step)',
-    "loss of a step": 'logger.log_step({"train/loss": loss, "epoch": epoch}, global_step)',
-    "validation": 'logger.log({**validated, "epoch": epoch}, global_step - 1)',
+    "learning rate": 'logger.log_step({"lr": scheduler.get_last_lr()[0]}, state.global_step)',
+    "loss of a step": "logger.log_step(scalars, state.global_step)",
+    "validation": 'logger.log({**state.validated, "epoch": state.epoch}, state.global_step - 1)',
     "accuracy of an epoch": (
-        'logger.log({"train/accuracy": train_accuracy, "epoch": epoch}, global_step - 1)'
+        'logger.log({"train/accuracy": train_accuracy, "epoch": state.epoch}, '
+        "state.global_step - 1)"
     ),
-    "test": 'logger.log({**tested, "epoch": epoch}, global_step)',
+    "test": 'logger.log({**tested, "epoch": state.epoch}, state.global_step)',
     "averages that begin anew": "module.train_accuracy.reset()",
 }
 
@@ -165,16 +164,28 @@ def test_a_point_logged_one_step_too_late_is_noticed(logged, tmp_path):
     assert points(tmp_path / "run") != logged
 
 
+PLACE = 'self.epoch, self.batch_idx = saved[DATA_STATE]["epoch"], '
+# What is left out of restoring, and what is done in its place.
 NOT_RESTORED = {
-    "weights": 'parts["module"].load_state_dict(saved["state_dict"])',
-    "moments of the optimizer": 'parts["optimizer"].load_state_dict(saved["optimizer_states"][0])',
-    "place in the schedule": 'parts["scheduler"].load_state_dict(saved["lr_schedulers"][0])',
-    "counter of early stopping": (
-        'parts["early_stopping"].load_state_dict(saved["callbacks"][STOPPING_KEY])'
+    "weights": ('self.module.load_state_dict(saved["state_dict"])', "pass"),
+    "moments of the optimizer": (
+        'self.optimizer.load_state_dict(saved["optimizer_states"][0])',
+        "pass",
     ),
-    "place in the epoch": 'parts["data"].train_loader.load_state_dict(saved[DATA_STATE])',
-    "average so far": 'restore_metric(parts["module"].train_accuracy, saved["train_accuracy"])',
-    "generators": 'restore_generators(saved["generators"], device)',
+    "place in the schedule": (
+        'self.scheduler.load_state_dict(saved["lr_schedulers"][0])',
+        "pass",
+    ),
+    "counter of early stopping": (
+        "lightning_format.restore_early_stopping(self.early_stopping, saved)",
+        "pass",
+    ),
+    "place in the epoch": (f'{PLACE}saved[DATA_STATE]["batch_idx"]', f"{PLACE}0"),
+    "average so far": (
+        'lightning_format.restore_accuracy(self.module.train_accuracy, saved["train_accuracy"])',
+        "pass",
+    ),
+    "generators": ('restore_generators(saved["generators"], self.data.device)', "pass"),
 }
 # Stops early, after the epoch in which it is interrupted.
 INTERRUPTED = dict(
@@ -224,4 +235,4 @@ def test_with_all_that_is_restored_a_run_goes_on_exactly(interrupted):
 def test_a_part_that_is_not_restored_is_noticed(name, interrupted):
     # A schedule that is stepped too often says so itself.
     with pytest.raises((AssertionError, ValueError)):
-        resume(interrupted, Edit("checkpoint.py", NOT_RESTORED[name], "pass"))
+        resume(interrupted, Edit("training_state.py", *NOT_RESTORED[name]))

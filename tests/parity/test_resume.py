@@ -78,7 +78,7 @@ def test_an_interrupted_run_resumes_to_the_same_end(
     run_dir = tmp_path / "run"
     number = random.Random(batch).choice([signal.SIGINT, signal.SIGTERM])
     with recording() as before, at_batch(batch, send(number)), pytest.raises(Interrupted):
-        importlib.import_module(f"{writer}.train").fit(config(run_dir, case))
+        importlib.import_module(f"{writer}.train").train(config(run_dir, case))
     assert not (run_dir / "summary.json").exists()
 
     after = record_fit(resumer, config(run_dir, case, ckpt_path="last"))
@@ -102,7 +102,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(side, batch, undisturbed,
     run_dir = tmp_path / "run"
     every = dict(checkpoint_every_n_steps=2)
     with at_batch(batch, kill), pytest.raises(Killed):
-        importlib.import_module(f"{side}.train").fit(config(run_dir, "plain", **every))
+        importlib.import_module(f"{side}.train").train(config(run_dir, "plain", **every))
     again = config(run_dir, "plain", **every)
     if not (run_dir / "checkpoints" / "last.ckpt").exists():
         assert batch < 3, "there has to be a checkpoint after two steps"
@@ -126,7 +126,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(side, batch, undisturbed,
 @pytest.mark.parametrize("resumer", SIDES)
 def test_a_run_stopped_before_its_test_is_only_tested(writer, resumer, undisturbed, tmp_path):
     run_dir = tmp_path / "run"
-    importlib.import_module(f"{writer}.train").fit(config(run_dir, "plain"))
+    importlib.import_module(f"{writer}.train").train(config(run_dir, "plain"))
     (run_dir / "summary.json").unlink()
     after = record_fit(resumer, config(run_dir, "plain", ckpt_path="last"))
     assert after.train_losses == []
@@ -140,7 +140,7 @@ def test_a_checkpoint_file_resumes_in_a_new_folder_and_keeps_the_old_one(
     side, undisturbed, tmp_path
 ):
     with at_batch(20, send(signal.SIGTERM)), pytest.raises(Interrupted):
-        importlib.import_module(f"{side}.train").fit(config(tmp_path / "old", "plain"))
+        importlib.import_module(f"{side}.train").train(config(tmp_path / "old", "plain"))
     path = tmp_path / "old" / "checkpoints" / "last.ckpt"
     before = path.read_bytes()
     after = record_fit(side, config(tmp_path / "new", "plain", ckpt_path=str(path)))
@@ -155,7 +155,7 @@ def test_the_last_line_says_how_to_resume_and_the_command_does(
 ):
     run_dir = tmp_path / "a run"
     with at_batch(7, send(signal.SIGTERM)), pytest.raises(Interrupted) as stopped:
-        importlib.import_module(f"{side}.train").fit(config(run_dir, "plain"))
+        importlib.import_module(f"{side}.train").train(config(run_dir, "plain"))
     import shlex
 
     words = shlex.split(str(stopped.value).split("to resume: ")[1])
@@ -204,7 +204,7 @@ def test_a_signal_while_a_program_starts_ends_it_with_one_line(
 def test_a_signal_before_there_is_a_run_folder_ends_the_run_with_one_line(
     side, number, command, one_line, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("shared.run_folder.create_run_dir", lambda *_: send(number)())
+    monkeypatch.setattr(f"{side}.train.create_run_dir", lambda *_: send(number)())
     outcome = command(side, "train", "--accelerator", "cpu")
     assert outcome.status == 130
     one_line(outcome.err, f"interrupted by {number.name}")
@@ -218,7 +218,7 @@ def test_a_second_signal_ends_the_run_at_once(side, tmp_path):
         os.kill(os.getpid(), signal.SIGINT)
 
     with recording() as record, at_batch(3, twice), pytest.raises(Interrupted):
-        importlib.import_module(f"{side}.train").fit(config(tmp_path / "run", "plain"))
+        importlib.import_module(f"{side}.train").train(config(tmp_path / "run", "plain"))
     assert len(record.train_losses) == 3
 
 
@@ -257,7 +257,7 @@ def test_the_counter_of_early_stopping_survives(writer, resumer, stopped_early, 
     run_dir, expected = tmp_path / "run", stopped_early.summary
     in_the_last_epoch = (expected["epochs"] - 1) * BATCHES + 5
     with at_batch(in_the_last_epoch, send(signal.SIGTERM)), pytest.raises(Interrupted):
-        importlib.import_module(f"{writer}.train").fit(config(run_dir, "plain", **STOPPING))
+        importlib.import_module(f"{writer}.train").train(config(run_dir, "plain", **STOPPING))
     after = record_fit(resumer, config(run_dir, "plain", ckpt_path="last", **STOPPING))
     for name in ("epochs", "weights_sha256", "best_weights_sha256"):
         assert after.summary[name] == expected[name], name
@@ -267,10 +267,10 @@ def test_the_counter_of_early_stopping_survives(writer, resumer, stopped_early, 
 def test_resuming_without_checkpoints_within_epochs_says_nothing(side, tmp_path):
     options = dict(max_epochs=2, checkpoint_every_n_steps=5)
     with at_batch(BATCHES - 2, send(signal.SIGTERM)), pytest.raises(Interrupted):
-        importlib.import_module(f"{side}.train").fit(config(tmp_path, "plain", **options))
+        importlib.import_module(f"{side}.train").train(config(tmp_path, "plain", **options))
     options = dict(max_epochs=2, ckpt_path="last")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         importlib.reload(importlib.import_module(side))  # with its filters, as at a program's start
-        importlib.import_module(f"{side}.train").fit(config(tmp_path, "plain", **options))
+        importlib.import_module(f"{side}.train").train(config(tmp_path, "plain", **options))
     assert [str(w.message) for w in said if "ckpt_path" in str(w.message)] == []

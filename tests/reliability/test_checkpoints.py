@@ -351,6 +351,10 @@ def test_what_cannot_be_resumed_is_said_before_a_run_begins(
         ("lr", "0.5", ("train",)),
         ("batch_size", "32", ("train",)),
         ("width", "32", ("train",)),
+        ("max_epochs", "2", ("train",)),
+        ("precision", "bf16-mixed", ("train",)),
+        ("gradient_clip_val", "1", ("train",)),
+        ("early_stopping_patience", "1", ("train",)),
     ],
 )
 def test_a_checkpoint_of_another_recipe_names_the_flag(
@@ -365,9 +369,9 @@ def test_a_checkpoint_of_another_recipe_names_the_flag(
 ) -> None:
     fault.tried(len(programs))
     for program in programs:
-        done = command(
-            f"{side}.{program}", "--ckpt_path", good, "--max_epochs", "1", f"--{flag}", value
-        )
+        options = {"max_epochs": 1, flag: value}
+        flags = (word for name, given in options.items() for word in (f"--{name}", given))
+        done = command(side, program, "--ckpt_path", good, *flags)
         assert (done.status, done.out) == (2, "")
         one_line(done.err, f"--{flag}: got ", "was trained with", good)
         fault.sees(done.err.replace(str(good.parent.parent), "run"))

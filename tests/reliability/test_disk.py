@@ -74,10 +74,6 @@ def fill(disk: Path) -> None:
             file.write(bytes(4096))
 
 
-def lines_without_warnings(text: str) -> str:
-    return "".join(line for line in text.splitlines(keepends=True) if line.startswith("error: "))
-
-
 @pytest.fixture
 def good_to_go_on(side: str, command: Callable[..., Outcome]) -> Callable[[Path, int], None]:
     """`good_to_go_on(run, epochs)`: all checkpoints are whole, the last one is of so many epochs,

@@ -56,6 +56,20 @@ def test_a_loss_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
     assert command(side, "train", "--ckpt_path", "last", *flags).status == 0
 
 
+@pytest.mark.fault("a loss that is NaN or infinite")
+def test_a_validation_loss_that_is_no_number_ends_the_run_before_its_checkpoints(
+    side, command, one_line, fault
+):
+    """The last training loss is finite, and the step after it spoils the weights."""
+    flags = ("--max_epochs", 2, "--lr", 100, "--weight_decay", 100, "--batch_size", 63)
+    flags += ("--early_stopping_patience", 1, "--accelerator", "cpu", "--run_dir", "run")
+    outcome = command(side, "train", *flags)
+    assert outcome.status == 1
+    one_line(outcome.err, "the validation loss became nan in epoch 0; lower --lr")
+    fault.sees(outcome.err)
+    assert list(Path("run/checkpoints").iterdir()) == []
+
+
 MEMORY = {
     "of a GPU": torch.OutOfMemoryError(
         "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79 GiB"

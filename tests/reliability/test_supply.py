@@ -1,33 +1,39 @@
-"""What is installed is what was chosen, known holes in it are reported, nothing here runs strange
-code, and what is shown in a browser neither listens to others nor lets a name become a program."""
+"""What is installed is what was chosen, nothing here runs strange code, and what is shown in a
+browser neither listens to others nor lets a name become a program."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib.util
+import hashlib
 import json
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable
 from html.parser import HTMLParser
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from conftest import ROOT, wait_for
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from support.record import SIDES
 
 from shared.compare.comparison import ComparedRuns, compare_runs
 from shared.compare.page import page
-from shared.compare.trace.events import Trace
+from shared.compare.trace.tracing import Both
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 LOCK = (ROOT / "requirements.lock").read_text()
 
@@ -35,148 +41,209 @@ LOCK = (ROOT / "requirements.lock").read_text()
 # The lock
 
 
-def pinned(text: str) -> set[tuple[str, str]]:
-    return set(re.findall(r"^([\w.-]+)==([^ ;\\\n]+)", text, re.M))
+def project() -> dict[str, list[str]]:
+    """What pyproject.toml asks for, by the section of the lock that has to hold it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return {"dependencies": project["project"]["dependencies"], **project["dependency-groups"]}
 
 
-def test_the_lock_holds_the_versions_of_the_constraints() -> None:
-    constraints = pinned((ROOT / "constraints.txt").read_text())
-    assert len(constraints) > 60
-    assert constraints - pinned(LOCK) == set(), "make lock writes requirements.lock anew"
+def locked() -> dict[str, list[tuple[str, str]]]:
+    """Name and version of each entry of the lock, by section."""
+    _, *parts = re.split(r"^# == (.+)$", LOCK, flags=re.M)
+    entries = (re.findall(r"^([a-z][\w.-]*)==([^ ;\\\n]+)", part, re.M) for part in parts[1::2])
+    return dict(zip(parts[::2], entries, strict=True))
 
 
-def test_the_lock_holds_all_that_is_required() -> None:
-    required = set(re.findall(r"^([\w-]+)", (ROOT / "requirements.txt").read_text(), re.M))
-    assert required - {name for name, _ in pinned(LOCK)} == set()
+def test_the_lock_has_a_section_for_each_group_and_holds_all_that_is_required() -> None:
+    sections = locked()
+    assert list(sections) == list(project())
+    for section, wanted in project().items():
+        for requirement in map(Requirement, wanted):
+            entries = sections["dependencies"] + sections[section]
+            versions = [v for name, v in entries if name == requirement.name.lower()]
+            assert versions, f"{requirement} is not in the lock: make lock"
+            assert all(version in requirement.specifier for version in versions), requirement
 
 
 def test_everything_in_the_lock_has_a_hash() -> None:
-    entries = re.split(r"^(?=[a-z])", LOCK.split("\n\n", 1)[1], flags=re.M)[1:]
-    assert len(entries) == len(pinned(LOCK)) > 80
+    entries = re.split(r"^(?=[a-z])", LOCK, flags=re.M)[1:]
+    assert len(entries) == sum(map(len, locked().values())) > 100
     for entry in entries:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
 
 
-@pytest.mark.parametrize(
-    ("variables", "held", "free"),
-    [
-        ([], ["--require-hashes"], []),
-        (["LOCK="], [], ["no hash is checked"]),
-        (["TORCH_INDEX=x"], ["--require-hashes"], ["--index-url x", "torchvision"]),
-    ],
-    ids=["as it is", "without a lock", "another torch"],
-)
-def test_set_up_is_held_to_the_lock_unless_told_otherwise(
-    variables: list[str], held: list[str], free: list[str]
-) -> None:
-    done = subprocess.run(
-        ["make", "-n", "-W", "requirements.txt", "-o", ".venv/bin/python", "setup", *variables],
+def test_somebody_who_only_trains_installs_neither_tests_nor_a_driver_of_browsers() -> None:
+    trains = {name for name, _ in locked()["dependencies"]}
+    assert {"torch", "pytorch-lightning", "tensorboard"} <= trains
+    others = {"pytest", "hypothesis", "ruff", "mypy", "playwright", "pip-audit"}
+    assert not trains & others
+    assert others <= {name for entries in locked().values() for name, _ in entries}
+
+
+def asked_of_make(*arguments: str) -> str:
+    """The commands that make would run in a checkout with an environment and nothing in it."""
+    return subprocess.run(
+        ["make", "-n", "-o", ".venv/bin/python", "-W", "requirements.lock", *arguments],
         cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    for part in held + free:
-        assert part in done.stdout
-    assert ("--require-hashes" in done.stdout) == bool(held)
-
-
-# Known holes
-
-
-@pytest.fixture
-def audit(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("audit", ROOT / ".ci" / "audit.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def database(
-    audit: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[int, object], list]]:
-    """`database(200, answer)` stands in for osv.dev; the list that it gives back holds what it was
-    asked."""
-    asked: list[Any] = []
-    servers: list[HTTPServer] = []
-
-    def start(status: int, answer: object) -> list[Any]:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.send_response(status)
-                self.end_headers()
-                text = answer if isinstance(answer, str) else json.dumps(answer)
-                self.wfile.write(text.encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        servers.append(server)
-        monkeypatch.setattr(audit, "DATABASE", f"http://127.0.0.1:{server.server_port}/")
-        Path("lock").write_text("one==1.0 \\\n    --hash=sha256:0\ntwo==2.0 ; python > '3'\n")
-        return asked
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-HOLE = {"vulns": [{"id": "GHSA-1", "modified": "2026-01-01"}]}
-
-
-@pytest.mark.fault("a version with a known vulnerability", kind="pages and packages")
-def test_a_known_vulnerability_fails_the_audit_and_is_named(
-    audit: ModuleType, database: Callable, capsys: pytest.CaptureFixture[str], fault: Any
-) -> None:
-    asked = database(200, {"results": [{}, HOLE]})
-    assert audit.main("lock") == 1
-    out, err = capsys.readouterr()
-    assert out == "two 2.0: https://osv.dev/vulnerability/GHSA-1\n"
-    assert err == "error: 1 known vulnerabilities; raise the versions, then make lock\n"
-    fault.sees(err)
-    assert [query["package"]["name"] for query in asked[0]["queries"]] == ["one", "two"]
-    assert [query["version"] for query in asked[0]["queries"]] == ["1.0", "2.0"]
-
-
-def test_without_a_known_vulnerability_the_audit_passes(
-    audit: ModuleType, database: Callable, capsys: pytest.CaptureFixture[str]
-) -> None:
-    database(200, {"results": [{}, {"vulns": []}]})
-    assert audit.main("lock") == 0
-    assert capsys.readouterr().out == "2 packages, and no known vulnerability in any\n"
-
-
-@pytest.mark.parametrize("status", [500, 503, 403])
-def test_an_audit_that_cannot_ask_says_so_and_fails_nothing(
-    status: int, audit: ModuleType, database: Callable, capsys: pytest.CaptureFixture[str]
-) -> None:
-    database(status, {})
-    assert audit.main("lock") == 0
-    assert "osv.dev is not reachable" in capsys.readouterr().out
-    with socket.socket() as taken:  # a port on which nobody listens
-        taken.bind(("127.0.0.1", 0))
-        audit.DATABASE = f"http://127.0.0.1:{taken.getsockname()[1]}/"
-        assert audit.main("lock") == 0
-    assert "osv.dev is not reachable" in capsys.readouterr().out
+    ).stdout  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("status", "answer"),
-    [(200, "<html>"), (200, []), (200, {}), (200, {"results": [{}]}), (400, {"code": 3})],
-    ids=str,
+    ("target", "sections"),
+    [
+        ("setup", ["dependencies"]),
+        ("raw", ["dependencies"]),
+        ("lint", ["dependencies", "lint"]),
+        ("test", ["dependencies", "test", "lint", "browser"]),
+        ("audit", ["dependencies", "audit"]),
+    ],
 )
-def test_an_answer_that_is_none_does_not_pass_for_a_good_one(
-    status: int,
-    answer: object,
-    audit: ModuleType,
-    database: Callable,
-    capsys: pytest.CaptureFixture[str],
+def test_each_command_installs_what_it_needs_and_no_more(target: str, sections: list[str]) -> None:
+    assert re.findall(r"^\.ci/install \S+ (.+)$", asked_of_make(target), re.M) == sections
+
+
+# Setting up
+
+
+WITHOUT_UV = {**os.environ, "PATH": "/usr/bin:/bin"}
+
+
+FAKE_PYTHON = """
+import pathlib, sys
+words = sys.argv[1:]
+if words[:3] == ["-m", "pip", "install"]:
+    for i, word in enumerate(words):
+        if words[i - 1] == "-r":
+            words[i] = " ".join(pathlib.Path(word).read_text().split())
+    with open(LOG, "a") as log:
+        print(*words, file=log)
+"""
+
+
+@pytest.fixture
+def asked_of_pip(tmp_path: Path) -> Callable[..., list[str]]:
+    """`asked_of_pip("dependencies", LOCK="")` gives back how .ci/install calls pip: the arguments,
+    a line for each call, with the content of a file that `-r` names in place of its name."""
+    python, log = tmp_path / "venv" / "bin" / "python", tmp_path / "log"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!{sys.executable}{FAKE_PYTHON.replace('LOG', repr(str(log)))}")
+    python.chmod(0o755)
+
+    def ask(*sections: str, **variables: str) -> list[str]:
+        subprocess.run(
+            [ROOT / ".ci" / "install", python, *sections],
+            env={**WITHOUT_UV, **variables}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return log.read_text().splitlines()
+
+    return ask
+
+
+def test_set_up_takes_what_is_locked_and_looks_for_nothing_else(asked_of_pip: Callable) -> None:
+    (call,) = asked_of_pip("test", LOCK="requirements.lock", TORCH_INDEX="")
+    assert "--no-deps --require-hashes" in call
+    assert "pytest==" in call and "--hash=sha256:" in call
+    assert "torch==" not in call
+
+
+def test_without_a_lock_the_versions_are_the_same_and_no_hash_is_asked_for(
+    asked_of_pip: Callable,
 ) -> None:
-    database(status, answer)
-    assert audit.main("lock") == 1
-    assert capsys.readouterr().err.startswith("error: osv.dev: the answer cannot be understood")
+    (call,) = asked_of_pip("dependencies", LOCK="", TORCH_INDEX="")
+    assert "torch==" in call and "numpy==" in call
+    assert "hash" not in call
+    assert "nvidia" not in call, "torch knows which CUDA it wants"
+
+
+def test_torch_from_another_place_comes_first_and_the_rest_is_held_to_its_hashes(
+    asked_of_pip: Callable,
+) -> None:
+    first, rest, last = asked_of_pip("dependencies", TORCH_INDEX="https://x/cpu")
+    assert first.endswith("--no-deps --index-url https://x/cpu torch torchvision")
+    assert "--require-hashes" in rest and "numpy==" in rest
+    assert not re.search(r"(^| )(torch|torchvision|triton|nvidia-\S+|cuda-\S+)==", rest)
+    assert last.endswith("versions.txt torch torchvision") and "--no-deps" not in last
+
+
+def test_a_group_leaves_torch_from_another_place_as_it_is(asked_of_pip: Callable) -> None:
+    (call,) = asked_of_pip("test", TORCH_INDEX="https://x/cpu")
+    assert "--index-url" not in call
+
+
+def test_another_version_of_torch_does_not_meet_the_locked_one(
+    asked_of_pip: Callable, tmp_path: Path
+) -> None:
+    first, _, last = asked_of_pip("dependencies", TORCH="torch==2.9.0 torch_xla==2.9.0")
+    for call in (first, last):
+        assert call.endswith(" torch==2.9.0 torch_xla==2.9.0")
+    versions = (tmp_path / "venv" / "versions.txt").read_text()
+    assert "numpy==" in versions and "torchmetrics==" in versions
+    assert not re.search(r"^torch(vision)?==", versions, re.M)
+
+
+def wheel(folder: Path) -> str:
+    """Write the package tiny 1.0. Returns the SHA-256 of its file."""
+    parts = {
+        "tiny.py": "",
+        "tiny-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+        "tiny-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
+        "Tag: py3-none-any\n",
+        "tiny-1.0.dist-info/RECORD": "",
+    }
+    path = folder / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        for name, text in parts.items():
+            file.writestr(name, text)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.fault("a package that is not the one that was locked", kind="pages and packages")
+def test_a_package_that_is_not_the_one_that_was_locked_is_refused(
+    tmp_path: Path, fault: Any
+) -> None:
+    venv, lock, sha256 = tmp_path / "venv", tmp_path / "lock", wheel(tmp_path)
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+
+    def install(sha256: str) -> subprocess.CompletedProcess[str]:
+        lock.write_text(f"# == dependencies\n\ntiny==1.0 \\\n    --hash=sha256:{sha256}\n")
+        offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "LOCK": str(lock)}
+        return subprocess.run(
+            [ROOT / ".ci" / "install", venv / "bin" / "python", "dependencies"],
+            env={**WITHOUT_UV, **offline}, capture_output=True, text=True,
+        )  # fmt: skip
+
+    def is_there() -> bool:
+        return bool(list(venv.glob("lib/*/site-packages/tiny.py")))
+
+    refused = install("0" * 64)
+    assert refused.returncode == 1 and not is_there()
+    error = refused.stderr.splitlines()[-1]
+    assert error.startswith(f"error: not installed as {lock} has it; ")
+    fault.sees(error.replace(str(lock), "requirements.lock"))
+    taken = install(sha256)
+    assert taken.returncode == 0 and is_there(), taken.stderr
+
+
+def test_a_lock_without_the_section_is_named(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.write_text("# == dependencies\n")
+    done = subprocess.run(
+        [ROOT / ".ci" / "install", sys.executable, "test"],
+        env={**WITHOUT_UV, "LOCK": str(lock)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    message = f"error: {lock} has no section '# == test'; make lock writes all of them\n"
+    assert done.stderr == message
+
+
+def test_a_python_that_is_too_old_or_too_new_is_named_before_anything_is_made() -> None:
+    complaint = runpy.run_path(str(ROOT / ".ci" / "check_python.py"))["complaint"]
+    assert complaint((3, 9)) == "Python 3.9, and 3.10 to 3.13 is needed"
+    assert complaint((2, 7)) and complaint((3, 15)) and complaint((4, 0))
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for minor in range(20):
+        allowed = f"3.{minor}" in SpecifierSet(wanted["requires-python"])
+        assert (complaint((3, minor)) is None) == allowed
 
 
 # What would run strange code
@@ -267,9 +334,9 @@ EVIL = (
 
 @pytest.mark.fault("a hostile name on a page", kind="pages and packages")
 def test_a_name_is_shown_on_the_page_as_text(
-    compared: Path, traces: list[Trace], fault: Any
+    compared: Path, traced: list[Both], fault: Any
 ) -> None:
-    comparison = compare_runs(*(compared / side for side in SIDES), traces=traces)
+    comparison = compare_runs(*(compared / side for side in SIDES), traced=traced)
 
     def renamed(text: str) -> ComparedRuns:
         """With this text in whatever a run's files say of it, names of settings included."""
@@ -279,8 +346,7 @@ def test_a_name_is_shown_on_the_page_as_text(
             summary = {**run.summary, **strings, "versions": {text: text}}
             runs.append(dataclasses.replace(run, summary=summary, config={**run.config}))
         runs[0].config[text] = text
-        wrong = [dataclasses.replace(x, truth=text, raw=(text, 1.0)) for x in comparison.wrong]
-        return dataclasses.replace(comparison, raw=runs[0], lightning=runs[1], wrong=wrong)
+        return dataclasses.replace(comparison, raw=runs[0], lightning=runs[1])
 
     plain, hostile = marks(page.render(renamed("x"))), marks(page.render(renamed(" ".join(EVIL))))
     assert hostile.elements == plain.elements

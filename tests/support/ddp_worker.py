@@ -152,7 +152,7 @@ def record(
         seen, run = stack.enter_context(counting()), stack.enter_context(recording())
         interrupted = None
         try:
-            run.summary = importlib.import_module(f"{side}.train").fit(Config(**options))
+            run.summary = importlib.import_module(f"{side}.train").train(Config(**options))
             if predicts:
                 best = Config(run_dir=options["run_dir"], accelerator="cpu")
                 program = importlib.import_module(f"{side}.predict")
@@ -188,7 +188,7 @@ def jobs(folder: Path) -> None:
 
 def die(side: str, batch: int, how: str) -> None:
     """Run a side's program, in which the second process dies at a batch of the first attempt."""
-    program = importlib.import_module(f"{side}.train")
+    program = importlib.import_module(f"{side}.__main__")
 
     def happens() -> None:
         if how == "kill":
@@ -207,7 +207,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "die":
         side, batch, how = sys.argv[2:5]
-        sys.argv[1:] = sys.argv[5:]
+        sys.argv[1:] = ["train", *sys.argv[5:]]
         die(side, int(batch), how)
     else:
         folder = Path(sys.argv[1])

@@ -1,14 +1,15 @@
 """The record of faults: what was broken on purpose, what a person saw of it, how many cases were
-tried, and how many of them lost something or fooled somebody. The README's table is made from it.
+tried, and how many of them lost something or fooled somebody. tests/README.md is made from it.
 
     @pytest.mark.fault("a bit flipped in a checkpoint")
     def test_a_flipped_bit_is_noticed(side, fault, ...):
         ...
         fault.sees(outcome.err)
 
-A test so marked is one case tried, and one lost when it fails. The kind of a fault, by which the
-README groups them, is the name of the test's file unless the mark says `kind="data"`. A fault may
-have many tests; its name is written out in each, for a test finds the names in the source.
+A test so marked is one case tried, and one lost when it fails. The kind of a fault, by which
+tests/README.md groups them, is the name of the test's file unless the mark says `kind="data"`. A
+fault may have many tests; its name is written out in each, for a test finds the names in the
+source.
 """
 
 from __future__ import annotations

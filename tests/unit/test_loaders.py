@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,8 @@ from shared.data import (
     ImageDataset,
     ResumableLoader,
     load,
-    make_loader,
+    make_eval_loader,
+    make_train_loader,
 )
 from shared.data.loaders import evaluation_batch_size
 from shared.errors import RunError
@@ -31,7 +34,7 @@ def train_loader(num_workers: int = 0, seed: int = 3) -> ResumableLoader:
     # Each picture holds its own number, so a batch says which pictures it has.
     images = torch.arange(50, dtype=torch.uint8).reshape(50, 1, 1, 1).expand(50, 1, 28, 28)
     dataset = ImageDataset(images, torch.arange(50), mean=0.0, std=1.0)
-    return make_loader(dataset, 8, seed=seed, shuffle=True, num_workers=num_workers)
+    return make_train_loader(dataset, 8, seed=seed, num_workers=num_workers)
 
 
 def epoch_of(loader: ResumableLoader, epoch: int) -> list[list[int]]:
@@ -61,18 +64,18 @@ def test_the_order_follows_from_seed_and_epoch_alone(num_workers: int) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("make_loader", [make_train_loader, make_eval_loader])
 def test_iterating_draws_nothing_from_the_global_generator(
-    num_workers: int, shuffle: bool, digits: dict[str, ImageDataset]
+    num_workers: int, make_loader: Callable[..., Any], digits: dict[str, ImageDataset]
 ) -> None:
-    loader = make_loader(digits["val"], 64, seed=0, shuffle=shuffle, num_workers=num_workers)
+    loader = make_loader(digits["val"], 64, seed=0, num_workers=num_workers)
     state = torch.get_rng_state()
     list(loader)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_validation_keeps_its_order(digits: dict[str, ImageDataset]) -> None:
-    loader = make_loader(digits["val"], 64, seed=0, shuffle=False)
+    loader = make_eval_loader(digits["val"], 64, seed=0)
     assert torch.equal(torch.cat([labels for _, labels in loader]), digits["val"].labels)
 
 
@@ -102,6 +105,25 @@ def test_at_an_epochs_end_the_place_is_the_start_of_the_next(num_workers: int) -
     resumed = train_loader(num_workers)
     resumed.load_state_dict(loader.state_dict())
     assert [labels.tolist() for _, labels in resumed] == epoch_of(train_loader(), 3)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_limit_takes_the_first_batches_of_the_epoch_and_is_counted(
+    world_size: int, digits: dict[str, ImageDataset]
+) -> None:
+    def batches(limit: int | None) -> list[list[list[int]]]:
+        shares = []
+        for rank in range(world_size):
+            share = dict(seed=0, num_replicas=world_size, rank=rank, limit_batches=limit)
+            for make_loader in (make_train_loader, make_eval_loader):
+                loader = make_loader(digits["val"], 16, **share)
+                shares.append([labels.tolist() for _, labels in loader])
+                assert len(loader) == len(shares[-1])
+        return shares
+
+    whole = batches(None)
+    assert min(map(len, whole)) > 2
+    assert batches(2) == [share[:2] for share in whole]
 
 
 # Shares of a split

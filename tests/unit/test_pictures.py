@@ -17,7 +17,7 @@ import torch
 from conftest import Outcome, Run, short
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 from shared.config import Config
 from shared.data import DATASETS, load
@@ -333,12 +333,6 @@ def test_one_line_for_each_picture_in_the_order_they_were_given(
 
 
 # Are they recognised?
-
-
-def thin_pen(digit: np.ndarray) -> np.ndarray:
-    """The outline of a digit: two lines of about two pixels where there was one of twenty."""
-    large = Image.fromarray(digit).resize((160, 160), Image.Resampling.BICUBIC)
-    return np.asarray(large.point(lambda shade: 255 * (shade > 110)).filter(ImageFilter.CONTOUR))
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import re
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 from support.record import SIDES, at_batch
@@ -42,7 +45,8 @@ def test_the_bar_counts_the_batches_of_an_epoch(side, shown):
 
 
 def test_the_bar_ends_with_the_same_loss_and_accuracy_on_both_sides(shown):
-    ends = [re.findall(r"loss=(\d\.\d{3}), val_acc=([01]\.\d{3})", shown[side]) for side in SIDES]
+    pattern = r"train/loss=(\d\.\d{3}), val/accuracy=([01]\.\d{3})"
+    ends = [re.findall(pattern, shown[side]) for side in SIDES]
     assert ends[0][-1] == ends[1][-1]
 
 
@@ -73,3 +77,37 @@ def test_the_line_about_an_interrupt_stands_below_the_bar(side, tmp_path, monkey
     assert re.search(r"Epoch 1.*/13 ", bar)
     assert line.startswith("error: interrupted by SIGTERM; to resume: ")
     assert end == ""
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_terminal_is_told_what_is_trained_before_the_libraries_load(side, monkeypatch):
+    """The first line comes even if nothing can be imported after it."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.argv", [side, "train", "--max_epochs", "1"])
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setitem(sys.modules, f"{side}.train", None)
+    monkeypatch.setitem(sys.modules, "raw_pytorch.distributed", None)
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"{side}.__main__").main()
+    assert terminal.getvalue() == "training      digits, ConvNet of width 16, 1 epoch\n"
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_last_line_says_whether_the_other_sides_run_has_equal_weights(side, command, fit):
+    """Of the newest run of the same configuration, and only if it has finished."""
+    other = next(name for name in SIDES if name != side)
+    options = ("train", "--max_epochs", 1, "--accelerator", "cpu", "--batch_size", 50)
+    alone = command(side, *options).out.splitlines()[-1]
+    fit(other, batch_size=50, seed=1)
+    another = command(side, *options).out.splitlines()[-1]
+    summary = fit(other, batch_size=50)
+    same = command(side, *options).out.splitlines()[-1]
+    path = Path(summary["run_dir"]) / "summary.json"
+    path.write_text(json.dumps({**summary, "weights_sha256": "0" * 64}))
+    different = command(side, *options).out.splitlines()[-1]
+    path.unlink()
+    unfinished = command(side, *options).out.splitlines()[-1]
+    for line in (alone, another, unfinished):
+        assert line.startswith("run folder ")
+    assert same == f"{other:13} the same weights, to the last bit, in version_1"
+    assert different == f"{other:13} other weights, in version_1"

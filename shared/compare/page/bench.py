@@ -1,11 +1,14 @@
-"""The bench as a section of the page: what `make bench` has left in runs/bench."""
+"""The bench as a part of the page: what `make bench` has left, or else the one that is kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from shared.bench import figures, tables
 from shared.bench.results import FULL, QUICK, BenchResult, read_bench
+
+KEPT = Path(tables.__file__).with_name("measured") / "bench.json"
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,13 @@ class BenchSection:
     machine: str
 
 
-def newest_bench() -> BenchSection | None:
-    """The last whole bench, or else the last quick one; None where there is neither."""
-    for path in (FULL, QUICK):
+def newest_bench() -> BenchSection:
+    """The last whole bench, or the last quick one, or else the one that is kept."""
+    for path in (FULL, QUICK, KEPT):
         result = read_bench(path)
         if result is not None:
             return bench_section(result, quick=path == QUICK)
-    return None
+    raise FileNotFoundError(KEPT)
 
 
 def bench_section(result: BenchResult, *, quick: bool) -> BenchSection:

@@ -1,18 +1,21 @@
-"""The gallery of mistakes as a section of the page: what `make mistakes` has left in
-runs/mistakes/mistakes.json, with small curves for each."""
+"""The gallery of mistakes as a part of the page: what `make mistakes` has left, or else the one
+that is kept."""
 
 from __future__ import annotations
 
 import json
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shared.files import RUNS
-from shared.mistakes.catalogue import mistakes
-from shared.mistakes.gallery import Exhibit
+from shared.mistakes.catalogue import GALLERY, mistakes
 from shared.reporting.words import Text
 
-WIDTH, HEIGHT = 180, 44
+if TYPE_CHECKING:  # it imports torch, which takes seconds
+    from shared.mistakes.gallery import Exhibit
+
+WIDTH, HEIGHT = 400, 112
 
 
 @dataclass(frozen=True)
@@ -21,32 +24,50 @@ class Shown:
 
     Attributes:
         name: of the mistake, in both languages.
-        lines: for each curve that both runs have, the points without and with the mistake, in a
-            drawing of WIDTH by HEIGHT.
+        right, wrong: the points of the training loss without and with the mistake, in a drawing of
+            WIDTH by HEIGHT.
+        said: the finding of the divergence tool, without what stands around it.
     """
 
     name: Text
     row: Exhibit
-    lines: dict[str, tuple[str, str]]
+    right: str
+    wrong: str
+    said: str
+
+    @property
+    def harm(self) -> float:
+        """What it takes from the test accuracy."""
+        return self.row["right"]["test_accuracy"] - self.row["wrong"]["test_accuracy"]
 
 
-def shown_mistakes() -> list[Shown]:
-    """The gallery, empty where it was not made."""
+@dataclass(frozen=True)
+class Gallery:
+    """The mistakes, the most harmful first; where and when they were made, if they come from the
+    repository."""
+
+    shown: list[Shown]
+    machine: str
+    date: str
+
+
+def gallery() -> Gallery:
     path = RUNS / "mistakes" / "mistakes.json"
-    rows: list[Exhibit] = json.loads(path.read_text())["rows"] if path.is_file() else []
+    content = json.loads((path if path.is_file() else GALLERY).read_text(encoding="utf-8"))
     names = {mistake.name: mistake.shown for mistake in mistakes()}
-    return [
-        # One that the catalogue no longer has keeps its name.
+    shown = [
         Shown(
-            names.get(row["mistake"], dict.fromkeys(("en", "zh"), row["mistake"])), row, _both(row)
+            # One that the catalogue no longer has keeps its name.
+            names.get(row["mistake"], dict.fromkeys(("en", "zh"), row["mistake"])),
+            row,
+            *_lines(*(row[key]["curves"]["train/loss"] for key in ("right", "wrong"))),
+            row["instrument"].strip().split("\n\n")[0],
         )
-        for row in rows
+        for row in content["rows"]
     ]
-
-
-def _both(row: Exhibit) -> dict[str, tuple[str, str]]:
-    right, wrong = row["right"]["curves"], row["wrong"]["curves"]
-    return {tag: _lines(right[tag], wrong[tag]) for tag in right if tag in wrong}
+    machine = content.get("machine")
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['os']}" if machine else ""
+    return Gallery(sorted(shown, key=lambda s: -s.harm), where, content.get("date", ""))
 
 
 def _lines(right: list[float], wrong: list[float]) -> tuple[str, str]:
@@ -59,7 +80,7 @@ def _lines(right: list[float], wrong: list[float]) -> tuple[str, str]:
     low, span = min(values), (max(values) - min(values)) or 1.0
 
     def point(step: int, value: float) -> str:
-        return f"{step * across:.1f},{2 + (1 - (value - low) / span) * (HEIGHT - 4):.1f}"
+        return f"{step * across:.0f},{2 + (1 - (value - low) / span) * (HEIGHT - 4):.0f}"
 
     before, after = (" ".join(point(*pair) for pair in enumerate(curve)) for curve in curves)
     return before, after

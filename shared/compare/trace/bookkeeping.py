@@ -53,5 +53,5 @@ def loop_lines() -> list[int]:
 def _find(file: str, text: str, numbers: list[int] | None = None) -> list[Line]:
     lines = source(file)
     numbers = numbers or list(range(1, len(lines) + 1))
-    found = [Line(file, n, "") for n in numbers if lines[n - 1].strip().startswith(text)]
-    return found or [Line(file, n, "") for n in numbers if text in lines[n - 1]]
+    found = [Line(file, n) for n in numbers if lines[n - 1].strip().startswith(text)]
+    return found or [Line(file, n) for n in numbers if text in lines[n - 1]]

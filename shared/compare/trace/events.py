@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +34,15 @@ class HookCall:
         name: of the hook.
         on: the class of Lightning that declares it.
         by: the class whose method it is.
-        overridden: whether that class, or one between the two, fills it.
+        does: what the method is: one of this repository ("own"), one of Lightning's that works
+            ("lightning"), or one that does nothing until it is overridden ("nothing").
         enter: whether it begins.
     """
 
     name: str
     on: str
     by: str
-    overridden: bool
+    does: str
     enter: bool
 
 
@@ -62,13 +61,16 @@ class Trace:
     def calls(self) -> list[OperationCall]:
         return [event for event in self.events if isinstance(event, OperationCall)]
 
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+    def to_dict(self) -> dict[str, Any]:
+        # Frames repeat; `dataclasses.asdict` would copy each of them.
+        return {
+            "weights_sha256": self.weights_sha256,
+            "events": [vars(event) for event in self.events],
+        }
 
 
-def from_json(text: str) -> Trace:
-    """Read what `Trace.to_json` wrote."""
-    content = json.loads(text)
+def from_dict(content: dict[str, Any]) -> Trace:
+    """Read what `Trace.to_dict` made."""
     return Trace(content["weights_sha256"], [_event(values) for values in content["events"]])
 
 

@@ -21,7 +21,8 @@ class Operation:
         targets: what is wrapped, as `module:attribute`, `{side}` replaced by the traced side.
             Targets in Lightning's packages are wrapped on that side only.
         of: which calls count: those on the model, on a batch, on a loss, on one of the module's
-            metrics, those not made by torch itself ("direct"), or all.
+            metrics, those not made by torch itself ("direct"), those made by the traced side's own
+            files ("own"), or all.
         hook: which method on the way from the Trainer to the call is the one to override; if empty,
             the innermost.
         change: what to tell the Trainer instead, where no method on the way is for overriding.
@@ -50,6 +51,13 @@ def _op(name: str, tag: str, targets: str = "", **more: str) -> Operation:
 MODULE, DATA = "{side}.module:ImageClassifier", "{side}.data:ImageData"
 WRITER = "torch.utils.tensorboard:SummaryWriter"
 BAR = "__init__ reset update refresh set_postfix set_description close".split()
+
+
+def _metrics(method: str) -> str:
+    """The metrics that the raw side counts by hand."""
+    kinds = ("MeanMetric", "MulticlassAccuracy")
+    return " ".join(f"raw_pytorch.metrics:{kind}.{method}" for kind in kinds)
+
 
 # In the order in which a run comes to them.
 OPERATIONS = (
@@ -87,8 +95,10 @@ OPERATIONS = (
         change="LightningModule.training_step"),
     _op("optimizer.zero_grad", "train", "torch.optim:Optimizer.zero_grad",
         hook="LightningModule.optimizer_zero_grad"),
+    _op("check_val_loss", "validate", "shared.finite:check_val_loss",
+        hook="Callback.on_validation_end"),
     _op("finite_loss.step", "train", "shared.finite:FiniteLoss.step",
-        hook="LightningModule.on_before_backward"),
+        hook="Callback.on_before_backward"),
     _op("loss / n", "accumulate", "torch:Tensor.__truediv__", of="loss",
         change="Trainer(accumulate_grad_batches=...)"),
     _op("loss.backward", "train", "torch:Tensor.backward", hook="LightningModule.backward"),
@@ -96,7 +106,7 @@ OPERATIONS = (
         hook="LightningModule.configure_gradient_clipping"),
     # Recorded by PyTorch's own hook: every optimizer class has a step of its own.
     _op("optimizer.step", "train", hook="LightningModule.optimizer_step"),
-    _op("scheduler.step", "schedule", "torch.optim.lr_scheduler:LRScheduler.step",
+    _op("scheduler.step", "schedule", "torch.optim.lr_scheduler:LRScheduler.step", of="direct",
         hook="LightningModule.lr_scheduler_step"),
     _op("module.eval", "validate", "torch.nn:Module.eval", of="model",
         hook="LightningModule.on_validation_model_eval"),
@@ -105,11 +115,12 @@ OPERATIONS = (
     _op("module.validation_step", "validate", f"{MODULE}.validation_step",
         change="LightningModule.validation_step"),
     _op("module.test_step", "test", f"{MODULE}.test_step", change="LightningModule.test_step"),
-    _op("metric.update", "validate", "torchmetrics:Metric._wrap_update", of="metric"),
-    _op("metric.compute", "validate", "torchmetrics:Metric._wrap_compute", of="metric",
-        change="self.log(...)"),
-    _op("metric.reset", "validate", "torchmetrics:Metric.reset", of="metric",
-        change="self.log(...)"),
+    _op("metric.update", "validate", f"torchmetrics:Metric._wrap_update {_metrics('update')}",
+        of="metric"),
+    _op("metric.compute", "validate", f"torchmetrics:Metric._wrap_compute {_metrics('compute')}",
+        of="metric", change="self.log(...)"),
+    _op("metric.reset", "validate", f"torchmetrics:Metric.reset {_metrics('reset')}",
+        of="metric", change="self.log(...)"),
     _op("early_stopping.step", "early-stop",
         "{side}.early_stopping:EarlyStopping.step "
         "pytorch_lightning.callbacks:EarlyStopping._run_early_stopping_check",
@@ -120,11 +131,13 @@ OPERATIONS = (
     _op("torch.load", "checkpoint", "torch:load", hook="CheckpointIO.load_checkpoint"),
     _op("module.load_state_dict", "checkpoint", "torch.nn:Module.load_state_dict", of="model",
         hook="Strategy.load_model_state_dict"),
-    _op("interrupt.requested", "checkpoint", "shared.signals:Interrupt.requested"),
+    _op("interrupt.requested", "checkpoint", "shared.signals:Interrupt.requested", of="own"),
+    _op("interrupt.leave_if_requested", "checkpoint",
+        "shared.signals:Interrupt.leave_if_requested", of="own"),
+    _op("interrupt.finish", "checkpoint", "shared.signals:Interrupt.finish", of="own"),
     _op("writer.add_scalar", "log", f"{WRITER}.add_scalar", change="self.log(...)"),
-    _op("writer.add_graph", "log", f"{WRITER}.add_graph",
-        change="TensorBoardLogger(log_graph=...)"),
-    _op("writer.add_figure", "log", f"{WRITER}.add_figure", hook="LightningModule.on_train_end"),
+    _op("writer.add_graph", "log", f"{WRITER}.add_graph", hook="Callback.on_train_start"),
+    _op("writer.add_figure", "log", f"{WRITER}.add_figure", hook="Callback.on_train_end"),
     _op("writer.close", "log", f"{WRITER}.close", change="TensorBoardLogger(...)"),
     _op("progress bar", "progress", " ".join(f"tqdm:tqdm.{name}" for name in BAR),
         change="TQDMProgressBar(...)"),

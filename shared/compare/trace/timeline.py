@@ -1,22 +1,69 @@
-"""The hooks in time: every hook of one epoch in the order in which it fired, nested, beside the raw
-line that runs at that moment."""
+"""A traced run in time: the parts it falls into, the same on both sides; the calls that belong to
+each other because they are made at the same place; and the hooks of one batch."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
-from shared.compare.source.align import common
 from shared.compare.trace.events import Event, HookCall, OperationCall, Trace
 from shared.compare.trace.where import Line, way
 
-# Where a part of the epoch begins. Each batch begins with its own `next(batches)`.
-BEGINS = {
-    "on_sanity_check_start": "sanity",
-    "data.train_dataloader": "start",
-    "on_validation_model_zero_grad": "validation",
-    "on_train_epoch_end": "end",
-}
+# A part of a run: before the first batch, a batch of an epoch, between two epochs, or an evaluation
+# and what follows it.
+Part = tuple[str, int, int]
+SANITY: Part = ("sanity", 0, 0)
+FIRST_BATCH: Part = ("batch", 0, 0)
+
+
+def parts(events: list[Event]) -> list[Part]:
+    """For each event, the part of the run. Parts begin at calls that both sides make."""
+    found: list[Part] = []
+    part: Part = ("before", 0, 0)
+    epoch, batch, evaluations = -1, 0, 0
+    evaluating = evaluated = in_sanity = False
+    for event in events:
+        if isinstance(event, HookCall):
+            if event.name.startswith("on_sanity_check"):
+                in_sanity = event.name.endswith("start")
+        elif not event.sanity:
+            in_sanity = False
+            if event.name == "iter(loader)" and not evaluating:
+                part = ("between", epoch, 0) if batch else part
+                batch = 0
+            elif event.name == "next(batches)" and not evaluating:
+                epoch += batch == 0
+                part, batch = ("batch", epoch, batch), batch + 1
+            elif event.name in ("module.eval", "torch.no_grad"):
+                # Either comes first; two of them in a row are two evaluations.
+                if not evaluating or (evaluated and event.name == "module.eval"):
+                    part, evaluated = ("evaluation", evaluations, 0), False
+                    evaluations += 1
+                evaluating = True
+                evaluated |= event.name == "module.eval"
+            elif event.name == "module.train":
+                evaluating = False
+        is_sanity = event.sanity if isinstance(event, OperationCall) else in_sanity
+        found.append(SANITY if is_sanity else part)
+    return found
+
+
+def pairs(raw: list[Event], lightning: list[Event]) -> dict[int, int]:
+    """For the calls of the raw side, by their place among the events, the same call on the other
+    side: the n-th of its name in the same part of the run."""
+    sides = []
+    for events in (raw, lightning):
+        places: dict[tuple[Part, str], list[int]] = defaultdict(list)
+        for i, (event, part) in enumerate(zip(events, parts(events), strict=True)):
+            if isinstance(event, OperationCall) and part != SANITY:
+                places[part, event.name].append(i)
+        sides.append(places)
+    return {
+        i: j
+        for key, ours in sides[0].items()
+        # Where they are not as many, they are no partners one by one.
+        for i, j in zip(ours, sides[1].get(key, ()), strict=False)
+    }
 
 
 @dataclass
@@ -24,93 +71,90 @@ class Moment:
     """A hook, or an operation that runs in one.
 
     Attributes:
-        part: of the epoch: setup, sanity, start, batch 0, batch 1, validation or end.
         depth: how many hooks it is nested in.
         name: of the hook, or of the operation.
         on: the class that declares the hook; empty for an operation.
-        by: the classes that fill it, in the order of their calls; empty where the Trainer called it
-            and nobody had anything to say.
-        raw: the way to the same operation on the raw side, outermost line first.
+        own, theirs: the classes of this repository and of Lightning whose methods work, in the
+            order of their calls; both empty where nobody has anything to say.
+        raw: the line of the raw program at that moment.
         times: how often in a row.
     """
 
-    part: str
     depth: int
     name: str
     on: str = ""
-    by: list[str] = field(default_factory=list)
-    raw: tuple[Line, ...] = ()
+    own: list[str] = field(default_factory=list)
+    theirs: list[str] = field(default_factory=list)
+    raw: Line | None = None
     times: int = 1
 
+    @property
+    def style(self) -> str:
+        if not self.on:
+            return "operation"
+        return "own" if self.own else "default" if self.theirs else "empty"
 
-def moments(raw: Trace, lightning: Trace) -> list[Moment]:
-    """From before `trainer.fit` to its last hook, the sanity check included."""
-    ways = _raw_ways(raw.events, lightning.events)
+
+def moments(raw: Trace, lightning: Trace, program: str = "train.py") -> list[Moment]:
+    """The first batch, as Lightning runs it."""
+    partners = {j: i for i, j in pairs(raw.events, lightning.events).items()}
+    at = parts(lightning.events)
     found: list[Moment] = []
     open_hooks: list[Moment] = []
     closed: Moment | None = None  # the hook that has just returned
-    part, batches = "setup", 0
     for i, event in enumerate(lightning.events):
-        name = event.name
-        if isinstance(event, HookCall) and not event.enter:
-            closed = open_hooks.pop()
-            if (closed.name, closed.on, part) == ("teardown", "LightningModule", "end"):
-                break
+        if at[i] != FIRST_BATCH:
             continue
-        if name == "next(batches)" and part.startswith(("start", "batch")):
-            part, batches = f"batch {batches}", batches + 1
-        part = BEGINS.get(name, part)
         if isinstance(event, OperationCall):
-            moment = Moment(part, len(open_hooks), name, raw=ways.get(i, ()))
+            moment = Moment(len(open_hooks), event.name)
+            if i in partners:
+                call = raw.events[partners[i]]
+                assert isinstance(call, OperationCall)
+                moment.raw = [x for x in way(call.frames) if x.file.endswith(f"/{program}")][-1]
             if found and replace(found[-1], times=1) == moment:
                 found[-1].times += 1
             else:
                 found.append(moment)
             closed = None
-            continue
-        # The Trainer asks one callback after the other; all of them are one moment.
-        again = closed is not None and closed is found[-1] and closed.name == name
-        if not (again and event.on == found[-1].on == "Callback"):
-            found.append(Moment(part, len(open_hooks), name, event.on))
-        open_hooks.append(found[-1])
-        if event.overridden:
-            found[-1].by.append(event.by)
+        elif event.enter:
+            # The Trainer asks one callback after the other; all of them are one moment.
+            again = closed and closed.name == event.name and closed.on == event.on == "Callback"
+            moment = closed if closed and again else Moment(len(open_hooks), event.name, event.on)
+            if not again:
+                found.append(moment)
+            open_hooks.append(moment)
+            names = {"own": moment.own, "lightning": moment.theirs}.get(event.does)
+            if names is not None and event.by not in names:
+                names.append(event.by)
+        elif open_hooks:
+            closed = open_hooks.pop()
     return [moment for i, moment in enumerate(found) if not _is_rest(moment, found[:i])]
 
 
 def _is_rest(moment: Moment, before: list[Moment]) -> bool:
-    """Whether these are the last callbacks that had nothing to say to a hook that others filled."""
+    """Whether nobody had anything to say to a hook that stands there already."""
     level = [m for m in before if m.depth <= moment.depth]
-    return (
-        moment.on == "Callback"
-        and not moment.by
-        and bool(level)
-        and (level[-1].name, level[-1].on) == (moment.name, moment.on)
-    )
+    return moment.style == "empty" and bool(level) and level[-1].name == moment.name
 
 
-def _raw_ways(raw: list[Event], lightning: list[Event]) -> dict[int, tuple[Line, ...]]:
-    """For the operations of the Lightning side, by their place among the events, the way to the
-    same one on the raw side.
-
-    The n-th call is the n-th call where both sides make as many. Where they do not, calls belong
-    together that stand between the same others.
-    """
-    calls = {i: event for i, event in enumerate(raw) if isinstance(event, OperationCall)}
-    ours = [(i, call.name) for i, call in calls.items()]
-    theirs = [
-        (i, event.name)
-        for i, event in enumerate(lightning)
-        if isinstance(event, OperationCall) and not event.sanity
-    ]
-    places: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-    for i, name in ours:
-        places[name][0].append(i)
-    for i, name in theirs:
-        places[name][1].append(i)
-    equal = {n: dict(zip(b, a, strict=True)) for n, (a, b) in places.items() if len(a) == len(b)}
-    pairs = common(theirs, ours)
-    for i, name in theirs:
-        if name in equal:
-            pairs[i] = equal[name][i]
-    return {i: way(calls[j].frames) for i, j in pairs.items()}
+def hooks_around(lightning: Trace, place: int, many: int = 5) -> tuple[list[str], str]:
+    """The names of the hooks around a call, in the order in which they fire, and that of the one
+    it is made in, if it is made in one."""
+    at = parts(lightning.events)
+    before: list[str] = []
+    after: list[str] = []
+    open_hooks: list[str] = []
+    inside = ""
+    for i, event in enumerate(lightning.events):
+        if i == place:
+            inside = open_hooks[-1] if open_hooks else ""
+        if not isinstance(event, HookCall):
+            continue
+        if event.enter:
+            open_hooks.append(event.name)
+            names = before if i < place else after
+            if at[i] == at[place] and event.name not in (*before, *after):
+                names.append(event.name)
+        elif open_hooks:
+            open_hooks.pop()
+    return before[-many:] + after[: many - 1], inside

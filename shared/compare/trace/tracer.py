@@ -1,19 +1,23 @@
-"""Runs one side for two batches, and records which line does what: a program of its own, since both
-sides cannot be wrapped in one process.
+"""Runs programs of one side on two batches, and records which line does what: a process of its own,
+since both sides cannot be wrapped in one.
 
-python -m shared.compare.trace.tracer raw_pytorch
+python -m shared.compare.trace.tracer raw_pytorch '[["train", {"precision": "bf16-mixed"}]]'
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import importlib
 import inspect
 import io
+import json
 import os
+import runpy
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -23,15 +27,17 @@ from shared.compare.trace.operations import OPERATIONS, PACKAGES, Operation, pac
 from shared.config import Config
 from shared.processes import ROOT
 
-BATCHES, BATCH_SIZE = 2, 64
-# Every feature that a line of the raw loop stands for, switched on.
-OPTIONS: dict[str, Any] = dict(
+BATCHES = 2
+# What differs from the run that is shown, so that it is short, in one process and seen in full.
+SHORT: dict[str, Any] = dict(
     max_epochs=1,
-    batch_size=BATCH_SIZE,
-    accelerator="cpu",
-    precision="bf16-mixed",
-    gradient_clip_val=1.0,
-    early_stopping_patience=1,
+    devices=1,
+    num_nodes=1,
+    num_workers=0,
+    compile=False,
+    fast_dev_run=False,
+    ckpt_path=None,
+    progress_bar=True,
     log_every_n_steps=1,
 )
 
@@ -42,6 +48,7 @@ class Tracer:
         self.events: list[Event] = []
         self.batches: list[Any] = []
         self.hook_bases: dict[type, set[str]] = {}
+        self.hook_names: set[str] = set()
         self.roots = {str(ROOT / side): side}
         for name in PACKAGES if side == "lightning" else ():
             self.roots[str(package_folder(name))] = name
@@ -56,7 +63,7 @@ class Tracer:
     def hook(self, frame: FrameType) -> str | None:
         """The method of Lightning's interface that a frame runs, as `LightningModule.backward`."""
         name = frame.f_code.co_name
-        if name.startswith("_") or "self" not in frame.f_code.co_varnames[:1]:
+        if name not in self.hook_names or "self" not in frame.f_code.co_varnames[:1]:
             return None
         owner = frame.f_locals.get("self")
         for base, names in self.hook_bases.items():
@@ -92,22 +99,31 @@ class Tracer:
         if base in TIMELINE:
             by = type(frame.f_locals["self"])
             own = next(kind for kind in by.__mro__ if name in kind.__dict__)
-            empty = own.__module__.startswith("pytorch_lightning.core")
-            empty |= own.__module__ == "pytorch_lightning.callbacks.callback"
-            self.events.append(HookCall(name, base, by.__name__, not empty, event == "call"))
+            if own.__module__.split(".")[0] not in PACKAGES:
+                does = "own"
+            else:
+                does = "nothing" if is_empty(own.__dict__[name]) else "lightning"
+            self.events.append(HookCall(name, base, by.__name__, does, event == "call"))
 
     def counts(self, of: str, args: tuple[Any, ...], caller: FrameType) -> bool:
         """Whether a call is one that the table is about: see `Operation.of`."""
         if of == "model":
-            kinds = {type(value).__name__ for value in args[:2]}
-            return "ImageClassifier" in kinds
+            # What a network calls on itself, when it is made, is not the run's doing.
+            homes = (self.side, "shared.model", "__main__")
+            is_model = any(type(value).__module__.startswith(homes) for value in args[:2])
+            return is_model and caller.f_globals["__name__"] != "shared.model"
         if of == "batch":
             return any(args[0] is tensor for batch in self.batches for tensor in batch)
         if of == "loss":
             return args[0].requires_grad and args[0].ndim == 0
         if of == "metric":
-            # Lightning wraps what it logs into metrics of its own; those are not the module's.
-            return type(args[0]).__module__.startswith("torchmetrics")
+            # Lightning wraps what it logs into metrics of its own; those are not the module's. What
+            # a metric calls on itself, to begin with, is not the run's doing.
+            home = type(args[0]).__module__
+            is_own = caller.f_globals["__name__"] == home
+            return home.startswith(("torchmetrics", f"{self.side}.metrics")) and not is_own
+        if of == "own":
+            return caller.f_globals["__name__"].startswith(self.side)
         return of == "all" or not caller.f_globals["__name__"].startswith("torch.")
 
     def wrap(self, operation: Operation, function: Callable, *bound: Any) -> Callable:
@@ -119,7 +135,8 @@ class Tracer:
             caller = sys._getframe(1)
             if self.counts(operation.of, (*bound, *args), caller):
                 self.record(operation.name, caller)
-            return function(*args, **kwargs)
+            # A picture takes longer than all the rest, and nobody will look at it.
+            return None if operation.name in DRAWN else function(*args, **kwargs)
 
         return recorded
 
@@ -128,10 +145,12 @@ class Tracer:
         imports by name, it has to find wrapped."""
         self.install_others()
         targets = [(operation, t) for operation in OPERATIONS for t in operation.targets]
-        for operation, target in sorted(targets, key=lambda pair: "{side}" in pair[1]):
+        for operation, target in sorted(
+            targets, key=lambda pair: pair[1].startswith(("{side}", "raw_pytorch"))
+        ):
             module, path = target.format(side=self.side).split(":")
             with contextlib.suppress(ModuleNotFoundError):
-                if module.split(".")[0] in PACKAGES and self.side != "lightning":
+                if module.split(".")[0] in FOREIGN[self.side]:
                     continue
                 owner: Any = importlib.import_module(module)
                 *parents, name = path.split(".")
@@ -166,9 +185,29 @@ class Tracer:
         iterator.__next__ = remember
         if self.side == "lightning":
             self.hook_bases = interfaces()
+            self.hook_names = set().union(*self.hook_bases.values())
             sys.setprofile(self.profile)
 
 
+@functools.cache
+def is_empty(method: Any) -> bool:
+    """Whether a method does nothing, or only hands back what it was given."""
+    (function,) = ast.parse(textwrap.dedent(inspect.getsource(method))).body
+    assert isinstance(function, ast.FunctionDef)
+    return all(
+        isinstance(statement, ast.Pass)
+        or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+        or (
+            isinstance(statement, ast.Return)
+            and isinstance(statement.value, (ast.Name, ast.Constant, type(None)))
+        )
+        for statement in function.body
+    )
+
+
+DRAWN = {"writer.add_figure", "writer.add_graph"}
+# Packages whose targets are not for a side: it does without them, or they are not its own.
+FOREIGN = {"raw_pytorch": {*PACKAGES, "torchmetrics"}, "lightning": {"raw_pytorch"}}
 TIMELINE = ("LightningModule", "LightningDataModule", "Callback")
 
 
@@ -206,11 +245,11 @@ def interfaces() -> dict[type, set[str]]:
     }
 
 
-def shorten(splits: dict[str, Any]) -> dict[str, Any]:
+def shorten(splits: dict[str, Any], batch_size: int) -> dict[str, Any]:
     """The first batches of each split."""
     for split in splits.values():
-        split.images = split.images[: BATCHES * BATCH_SIZE]
-        split.labels = split.labels[: BATCHES * BATCH_SIZE]
+        split.images = split.images[: BATCHES * batch_size]
+        split.labels = split.labels[: BATCHES * batch_size]
     return splits
 
 
@@ -222,7 +261,7 @@ class Terminal(io.StringIO):
 
 
 def main() -> None:
-    side = sys.argv[1]
+    side, programs = sys.argv[1], json.loads(sys.argv[2])
     # tqdm reads it when imported: the bar is drawn at every call, so that counts do not depend on
     # the time.
     os.environ["TQDM_MININTERVAL"] = "0"
@@ -231,18 +270,30 @@ def main() -> None:
     from shared import data
 
     torch.set_num_threads(1)
-    load = data.load
+    load, batch_size = data.load, 64
     loading: Any = data
-    loading.load = lambda *args: shorten(load(*args))
+    loading.load = lambda *args: shorten(load(*args), batch_size)
     tracer = Tracer(side)
     tracer.install()
-    program = importlib.import_module(f"{side}.train")
     out, sys.stdout = sys.stdout, Terminal()
-    with tempfile.TemporaryDirectory() as folder:
-        summary = program.fit(Config(**OPTIONS, run_dir=folder + "/run"))
+    here, traces = os.getcwd(), {}
+    for number, (program, options) in enumerate(programs):
+        tracer.events, tracer.batches = [], []
+        summary: dict[str, Any] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            if program == "train":
+                config = Config(**{**options, **SHORT, "run_dir": folder + "/run"})
+                batch_size = config.batch_size
+                summary = importlib.import_module(f"{side}.train").train(config)
+            else:
+                os.chdir(folder)  # it writes into runs/
+                batch_size = 64
+                runpy.run_module(f"{side}.{program}", run_name="__main__")
+                os.chdir(here)
+        traces[number] = Trace(summary.get("weights_sha256", ""), tracer.events)
     sys.setprofile(None)
     sys.stdout = out
-    out.write(Trace(summary["weights_sha256"], tracer.events).to_json())
+    out.write(json.dumps([trace.to_dict() for trace in traces.values()]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,227 @@
+"""Find the first thing in which two training programs differ.
+
+python PATH/TO/shared/divergence "python train.py" "python lit_train.py"
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from .records import Run, read
+
+LAUNCH = Path(__file__).resolve().parent / "launch.py"
+FUNCTION = re.compile(r"\w+(\.\w+)*:\w+")
+DESCRIPTION = """\
+Run two training programs, and report the first thing in which they differ: the step, the cause, the
+line of each program, and what to change. Each is a command line in quotes, as "script.py --lr 3",
+"python -m package.train", "notebook.ipynb" or "torchrun --nproc_per_node 2 script.py", or
+module:function. The programs run as they are, one after the other, in the current folder. Exit
+status: 0 equal to the bit or within rounding, 1 different or not comparable, 2 wrong use."""
+
+
+class WrongUse(Exception):
+    """One line on stderr, exit status 2."""
+
+
+class NotRun(Exception):
+    """One line on stderr, exit status 1."""
+
+
+class Command(NamedTuple):
+    """`launcher` starts a Python program, of which `program` are the arguments."""
+
+    launcher: list[str]
+    program: list[str]
+
+
+def parse_command(name: str, text: str) -> Command:
+    """
+    Raises:
+        WrongUse: no Python program can be found in it.
+    """
+    try:
+        words = split(text)
+    except ValueError as error:
+        raise WrongUse(f"{name}: {text!r} cannot be read ({error})") from None
+    for i, word in enumerate(words):
+        if word == "-m" and i + 1 < len(words) and words[i + 1] != "torch.distributed.run":
+            if not _is_module(words[i + 1]):
+                raise WrongUse(f"{name}: there is no module {words[i + 1]} to run here")
+            return Command(words[:i] or ["python"], words[i:])
+        if word.endswith((".py", ".ipynb")):
+            if not Path(word).is_file():
+                raise WrongUse(f"{name}: there is no file {word}")
+            return Command(words[:i] or ["python"], words[i:])
+        if i == 0 and FUNCTION.fullmatch(word):
+            if not _is_module(word.split(":")[0]):
+                raise WrongUse(f"{name}: there is no module {word.split(':')[0]} here")
+            return Command(["python"], words)
+    raise WrongUse(
+        f'{name}: {text!r} is no Python program; expected "script.py ...", "notebook.ipynb", '
+        '"python -m module ..." or module:function'
+    )
+
+
+def split(text: str) -> list[str]:
+    """The words of a command line. On Windows a backslash is part of a path."""
+    if os.name != "nt":
+        return shlex.split(text)
+    return [word.strip("\"'") for word in shlex.split(text, posix=False)]
+
+
+def _is_module(name: str) -> bool:
+    """Whether there is a module, found without importing any part of it."""
+    places: list[str] | None = [os.getcwd(), *sys.path]
+    parts = name.split(".")
+    for i in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: i + 1]), places)
+        if spec is None:
+            return False
+        places = list(spec.submodule_search_locations or [])
+    return True
+
+
+def record(
+    command: Command, path: Path, steps: int, timeout: float, folder: Path | None = None
+) -> tuple[Run, str]:
+    """Run a program under the recorder, in `folder`, for at most `timeout` seconds.
+
+    Returns:
+        What it did, and how it ended: "finished", "enough", "crashed" or "timeout".
+
+    Raises:
+        NotRun: it could not be started.
+    """
+    python = dict.fromkeys(("python", "python3"), sys.executable)
+    launcher = [python.get(word, word) for word in command.launcher]
+    if launcher[0] == "torchrun":
+        launcher[:1] = [sys.executable, "-m", "torch.distributed.run"]
+    words = [*launcher, str(LAUNCH), str(path), str(steps), "--", *command.program]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    with open(path.with_suffix(".log"), "w") as output:
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise NotRun(f"{words[0]}: {error.strerror}") from None
+        timed_out = False
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
+            end(process)
+    recorded = read(path) if path.exists() else Run()
+    if timed_out:
+        return recorded, "timeout"
+    return recorded, recorded.end["how"] if recorded.end else "crashed"
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a program with its workers and its other processes, of whose group it is the leader."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:  # Windows ends the children with their parent only if it is told to
+        subprocess.run(
+            ["taskkill", "/F", "/T", "/PID", str(process.pid)], check=False, capture_output=True
+        )
+    process.wait()
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise WrongUse(message)
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """
+    Raises:
+        WrongUse: a flag is wrong.
+    """
+    parser = Parser(
+        prog="divergence",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("a", metavar="A", help="the one program")
+    parser.add_argument("b", metavar="B", help="the other")
+    parser.add_argument("--steps", type=int, default=20, help="optimizer steps to look at (20)")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds for each program (300)")
+    parser.add_argument("--keep", metavar="FOLDER", help="leave records and logs in this folder")
+    args = parser.parse_args(arguments)
+    if args.steps < 1:
+        parser.error(f"--steps: got {args.steps}; expected a whole number, 1 or more")
+    if not args.timeout > 0:
+        parser.error(f"--timeout: got {args.timeout:g}; expected seconds, more than 0")
+    return args
+
+
+def diverge(args: argparse.Namespace) -> int:
+    """Run both programs, print the answer, and return the exit status.
+
+    Raises:
+        WrongUse: one of them is no Python program.
+        NotRun: one of them could not be started.
+    """
+    commands = parse_command("A", args.a), parse_command("B", args.b)
+    from .report import overhead, report, wrap  # with torch, which --help and a typo need not
+
+    with contextlib.ExitStack() as stack:
+        if args.keep:
+            folder = Path(args.keep)
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = folder.resolve()
+        runs, ends = [], []
+        for name, command, text in zip("AB", commands, (args.a, args.b), strict=True):
+            print("\n".join(wrap(text, f"{name}  ")), flush=True)
+            recorded, how = record(command, folder / f"{name}.jsonl", args.steps, args.timeout)
+            runs.append(recorded)
+            ends.append(how)
+        print()
+        is_same = commands[0] == commands[1]
+        lines, status = report(runs[0], runs[1], (ends[0], ends[1]), args.timeout, is_same)
+        print("\n".join(lines))
+        print("\n" + "\n".join(overhead(n, r) for n, r in zip("AB", runs, strict=True)))
+        for name, how in zip("AB", ends, strict=True):
+            if how in ("crashed", "timeout"):
+                print(f"\nThe last lines of {name}:")
+                log = (folder / f"{name}.log").read_text(errors="replace").splitlines()
+                print("\n".join("  " + line for line in log[-12:]) or "  (it printed nothing)")
+    return status
+
+
+def main() -> NoReturn:
+    try:
+        status = diverge(parse_args())
+    except WrongUse as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except NotRun as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        status = 130
+    raise SystemExit(status)

@@ -1,0 +1,237 @@
+"""What a training step gets: its batch, the modes of its layers, the state of its generators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..fingerprints import Print, affine
+from ..records import Backward, Forward, Operation, Run
+from .finding import Finding, relative, where
+
+SENSITIVE = ("Dropout", "BatchNorm", "InstanceNorm", "AlphaDropout", "FeatureAlphaDropout")
+
+
+class Order:
+    """Where in a run a batch was seen before."""
+
+    def __init__(self, run: Run) -> None:
+        self.seen: dict[tuple[int, ...], list[int]] = {}
+        self.rows: set[int] = set()
+        for number, step in enumerate(run.steps, 1):
+            for backward in step.backwards:
+                rows = _rows(backward)
+                self.rows.update(rows)
+                self.seen.setdefault(rows, []).append(number)
+
+    def earlier(self, rows: tuple[int, ...], number: int) -> int | None:
+        return next((n for n in self.seen.get(rows, ()) if n < number), None)
+
+
+def _rows(backward: Backward) -> tuple[int, ...]:
+    inputs = [i for forward in backward["forwards"][:1] for i in forward["inputs"][:1]]
+    return tuple(row for i in inputs for row in i.get("rows", ()))
+
+
+def batch(
+    a: Run, b: Run, x: Backward, y: Backward, number: int, orders: tuple[Order, Order]
+) -> Iterator[Finding]:
+    place = where(*(v["forwards"][0] if v["forwards"] else v for v in (x, y)))
+    pairs = list(zip(x["forwards"], y["forwards"], strict=False))
+    if len(x["forwards"]) != len(y["forwards"]):
+        pairs = pairs[:1]
+    for f, g in pairs[:1]:
+        for left, right in zip(f["inputs"], g["inputs"], strict=False):
+            for found in inputs(left, right, number, place, orders, (x, y)):
+                yield _explained(found, a, b, x, y, number)
+    for p, q in zip(x["losses"], y["losses"], strict=False):
+        if p["target"] and q["target"]:
+            for found in inputs(p["target"], q["target"], number, where(p, q), orders, (x, y)):
+                found.text = f"The target of the loss. {found.text}"
+                if found.cause in ("batch-values", "batch-normalised"):
+                    found.cause = "batch-target"
+                yield found
+        break
+
+
+def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int) -> Finding:
+    """With what is seen beside a batch that differs: processes, generators, calls before it."""
+    if f.cause == "batch-size" and a.world != b.world:
+        f.cause = "batch-world"
+        f.text += f" A runs in {a.world} process{'es' * (a.world > 1)}, B in {b.world}."
+        return f
+    if f.cause == "batch-repeated" and f.who:
+        run = a if f.who == "A" else b
+        again = [s for s in run.seeds if 0 < s["step"] < number]
+        if again:
+            f.text += f" {f.who} seeds again before it (torch.manual_seed({again[-1]['value']}))."
+        return f
+    if f.cause in ("batch-values", "batch-normalised", "batch-dtype"):
+        apart = _other_call(x["early"], y["early"])
+        if apart:
+            p, q = apart
+            f.text += f" {p['name']} gets {_arguments(p)} in A, {_arguments(q)} in B."
+            f.where = where(p, q)
+    if f.cause in ("batch-values", "batch-shuffle", "batch-order"):
+        unseeded = _unseeded(a, b, x, y)
+        if unseeded:
+            f.cause, f.text = "generator-unseeded", f"{f.text} {unseeded}"
+            f.is_silent = False
+    return f
+
+
+def _unseeded(a: Run, b: Run, x: Backward, y: Backward) -> str:
+    """A generator that is drawn from, is never seeded, and differs."""
+    for name, said in (("numpy", "numpy.random"), ("random", "random")):
+        states = [v["forwards"][0]["rng"].get(name) if v["forwards"] else None for v in (x, y)]
+        starts = [(run.start or {"rng": {}})["rng"].get(name) for run in (a, b)]
+        seeded = [any(s["of"] == name for s in run.seeds) for run in (a, b)]
+        if states[0] == states[1] or states == starts or states[0] == starts[0]:
+            continue
+        for who, is_seeded in zip("AB", seeded, strict=True):
+            if not is_seeded:
+                who = "Neither program" if not any(seeded) else who
+                return f"{who} seeds {said}, which was drawn from before it."
+    for run in (a, b):
+        if run.end and run.end["unseeded"]:
+            _, line, _ = run.end["unseeded"][0]
+            return f"Line {line} makes a generator of numpy without a seed."
+    return ""
+
+
+def _other_call(x: list[Operation], y: list[Operation]) -> tuple[Operation, Operation] | None:
+    if [p["name"] for p in x] != [q["name"] for q in y]:
+        return None
+    return next(((p, q) for p, q in zip(x, y, strict=True) if p["given"] != q["given"]), None)
+
+
+def _arguments(operation: Operation) -> str:
+    return ", ".join(operation["given"].values())
+
+
+def inputs(
+    f: Print,
+    g: Print,
+    number: int,
+    place: tuple,
+    orders: tuple[Order, Order] | None = None,
+    backwards: tuple[Backward, Backward] | None = None,
+) -> Iterator[Finding]:
+    """One tensor that went in, on both sides."""
+
+    def found(cause: str, text: str, who: str | None = None, size: float | None = None) -> Finding:
+        return Finding(cause, number, text, who, place, size)
+
+    types = [p["device"].split(":")[0] for p in (f, g)]
+    mine, other = f.get("rows", []), g.get("rows", [])
+    if f["dtype"] != g["dtype"]:
+        yield found("batch-dtype", f"{f['dtype']} in A, {g['dtype']} in B.")
+    elif types[0] != types[1]:
+        yield found("batch-device", f"On {f['device']} in A, on {g['device']} in B.")
+    elif f["hash"] == g["hash"]:
+        return
+    elif f["shape"][:1] != g["shape"][:1]:
+        yield found("batch-size", f"Shape {f['shape']} in A, {g['shape']} in B.")
+    elif f["shape"] != g["shape"]:
+        yield found("batch-shape", f"Shape {f['shape']} in A, {g['shape']} in B.")
+    elif mine and sorted(mine) == sorted(other):
+        yield found("batch-order", "The same samples, in another order within the batch.")
+    else:
+        if orders and backwards and "float" in f["dtype"]:
+            again = [o.earlier(_rows(v), number) for o, v in zip(orders, backwards, strict=True)]
+            if (again[0] is None) != (again[1] is None):
+                who, first = ("A", again[0]) if again[0] else ("B", again[1])
+                text = f"In {who} it is the batch of step {first} again."
+                yield found("batch-repeated", text, who)
+                return
+            common = sum(row in orders[1].rows for row in mine)
+            back = sum(row in orders[0].rows for row in other)
+            if max(common, back) > max(len(mine) // 20, 0):
+                yield found("batch-shuffle", "Samples that the other run has in another batch.")
+                return
+        line, size = affine(f, g), relative(f, g)
+        if line is not None and "float" in f["dtype"]:
+            text = f"The values of A are those of B times {line[0]:.4g} plus {line[1]:.4g}."
+            yield found("batch-normalised", text, None, size)
+        else:
+            text = f"Norm {f['norm']:.6g} in A, {g['norm']:.6g} in B."
+            yield found("batch-values", text, None, size)
+
+
+def modes(x: list[Forward], y: list[Forward], number: int, cause: str) -> Iterator[Finding]:
+    leaves = [[leaf for f in v for leaf in f["leaves"]] for v in (x, y)]
+    if [leaf["type"] for leaf in leaves[0]] != [leaf["type"] for leaf in leaves[1]]:
+        leaves = [[v for v in side if v["type"].startswith(SENSITIVE)] for side in leaves]
+        if len(leaves[0]) != len(leaves[1]):
+            return
+    apart = [
+        (p, q) for p, q in zip(*leaves, strict=True)
+        if p["training"] != q["training"] and p["type"].startswith(SENSITIVE)
+    ]  # fmt: skip
+    if not apart:
+        return
+    who = "A" if apart[0][0]["training"] == (cause != "mode") else "B"
+    mine = leaves[0 if who == "A" else 1]
+    leaf = apart[0][0 if who == "A" else 1]
+    mode = "eval" if cause == "mode" else "training"
+    count = sum(v["training"] == leaf["training"] for v in mine)
+    text = f"In {who}, {count} of {len(mine)} layers are in {mode} mode"
+    text += f" ({leaf['name']}, a {leaf['type']}, is one)."
+    if cause == "mode" and count < len(mine):
+        # Some layers are kept in eval mode on purpose: nobody can say which side is right.
+        yield Finding("mode-some", number, text, None, where(x[0], y[0]))
+    else:
+        yield Finding(cause, number, text, who, where(x[0], y[0]))
+
+
+def generator(a: Run, b: Run, x: Backward, y: Backward, number: int) -> Iterator[Finding]:
+    """A generator in another state. Nothing comes of it until something is drawn."""
+    states = [[f["rng"] for f in v["forwards"]][:1] for v in (x, y)]
+    if not all(states):
+        return
+    mine, other = states[0][0], states[1][0]
+    drawn = [k for k in ("torch", "cuda", "mps") if mine.get(k) != other.get(k)]
+    if not drawn:
+        return
+    since = 0
+    for i, (p, q) in enumerate(zip(a.steps[: number - 1], b.steps, strict=False), 1):
+        before = [[f["rng"]["torch"] for v in s.backwards for f in v["forwards"]] for s in (p, q)]
+        if before[0] == before[1]:
+            since = i
+    seeds = [
+        [s for s in run.seeds if since <= s["step"] < number and s["of"] == "torch"]
+        for run in (a, b)
+    ]
+    loaders = [
+        [v for v in run.loaders if since <= v["step"] < number and v["drew"]] for run in (a, b)
+    ]
+    place = where(x["forwards"][0], y["forwards"][0])
+
+    def found(cause: str, text: str, who: str | None = None, lines: tuple = place) -> Finding:
+        return Finding(cause, number, text, who, lines, is_silent=True)
+
+    values = [[s["value"] for s in side] for side in seeds]
+    if values[0] != values[1]:
+        if len(values[0]) != len(values[1]):
+            who = "A" if len(values[0]) < len(values[1]) else "B"
+            event = seeds[1 if who == "A" else 0][-1]
+            other_ = "B" if who == "A" else "A"
+            text = (
+                f"{other_} calls torch.manual_seed({event['value']}) before this step, {who} does"
+            )
+            lines = where(event if other_ == "A" else x, event if other_ == "B" else y)
+            yield found("generator-seed", f"{text} not.", who, lines)
+        else:
+            text = f"Seeded with {values[0][-1]} in A, with {values[1][-1]} in B."
+            yield found("generator-seed", text, None, where(seeds[0][-1], seeds[1][-1]))
+        return
+    if len(loaders[0]) != len(loaders[1]):
+        who = "A" if len(loaders[0]) > len(loaders[1]) else "B"
+        events, fewer = loaders if who == "A" else loaders[::-1]
+        known = [e["size"] for e in fewer]
+        loader = next((e for e in reversed(events) if e["size"] not in known), events[-1])
+        text = f"{who} drew from it when an iterator over a DataLoader of {loader['size']} samples"
+        lines = (loader["where"], place[1]) if who == "A" else (place[0], loader["where"])
+        yield found("generator-loader", f"{text} was made.", who, lines)
+    else:
+        text = f"The state of {' and '.join(drawn)} differs before the forward pass."
+        yield found("generator", text)

@@ -1,0 +1,103 @@
+"""Evaluation: which weights, in which mode, of which samples, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..fingerprints import same
+from ..records import Forward, Loss, Run
+from .batches import inputs, modes
+from .computing import outputs
+from .finding import Finding, relative, where
+
+
+def evaluations(a: Run, b: Run, number: int, notes: list[str]) -> Iterator[Finding]:
+    mine, other = a.evaluations.get(number, []), b.evaluations.get(number, [])
+    if not mine or not other:
+        if (mine or other) and number:
+            who = "A" if mine else "B"
+            note(notes, f"Only {who} evaluates: after step {number}, for the first time.")
+        return
+    reordered = is_reordered(mine, other)
+    given = losses(a, b, number)
+    for i, (x, y) in enumerate(zip(mine, other, strict=False)):
+        yield from modes([x], [y], number, "evaluation-mode")
+        if x["grad"] != y["grad"]:
+            who = "A" if x["grad"] else "B"
+            text = f"{who} evaluates with gradients on: each batch builds a graph for nothing."
+            yield Finding("evaluation-grad", number, text, who, where(x, y))
+        if x["state"] and y["state"]:
+            yield from _states(a, b, x, y, number)
+        if reordered:
+            continue
+        for f, g in zip(x["inputs"], y["inputs"], strict=False):
+            for found in inputs(f, g, number, where(x, y)):
+                found.cause = "evaluation-batch"
+                yield found
+        # A module may return its loss, or nothing: what it gave is then that of the loss.
+        loss = given[i] if len(given) == len(mine) else None
+        yield from outputs(x, y, a, b, number, loss)
+    if reordered:
+        text = "The samples are evaluated in another order or in other batches, which changes no"
+        note(notes, f"{text} average over all of them (only means of batch means).")
+        return
+    for p, q in losses(a, b, number):
+        if not same(p["input"], q["input"]) and p["input"]["shape"] == q["input"]["shape"]:
+            text = "What the model gave differs."
+            size = relative(p["input"], q["input"])
+            yield Finding("evaluation", number, text, None, where(p, q), size)
+    if len(mine) != len(other):
+        text = f"A evaluated {len(mine)} batches after this step, B {len(other)}."
+        sizes = [sum(e["inputs"][0]["shape"][0] for e in v if e["inputs"]) for v in (mine, other)]
+        text += f" That is {sizes[0]} samples and {sizes[1]}."
+        yield Finding("evaluation-batches", number, text, None, where(mine[-1], other[-1]))
+
+
+def is_reordered(x: list[Forward], y: list[Forward]) -> bool:
+    """Whether the same samples were seen, in another order or in other batches."""
+    rows = [
+        [r for e in side for i in e["inputs"][:1] for r in i.get("rows", [])] for side in (x, y)
+    ]
+    return rows[0] != rows[1] and sorted(rows[0]) == sorted(rows[1])
+
+
+def losses(a: Run, b: Run, number: int) -> list[tuple[Loss, Loss]]:
+    mine, other = (run.eval_losses.get(number, []) for run in (a, b))
+    return list(zip(mine, other, strict=True)) if len(mine) == len(other) else []
+
+
+def _states(a: Run, b: Run, x: Forward, y: Forward, number: int) -> Iterator[Finding]:
+    states = [sorted(h for _, h, _ in v["state"]) for v in (x, y)]
+    if states[0] == states[1] or len(states[0]) != len(states[1]):
+        return
+    apart = [p[0] for p, q in zip(x["state"], y["state"], strict=True) if p[1] != q[1]]
+    last = [_last(run, number) for run in (a, b)]
+    is_last = [bool(h) and h <= set(state) for h, state in zip(last, states, strict=True)]
+    if not number:
+        text = f"{len(set(states[0]) ^ set(states[1])) // 2} tensors differ"
+        text += f", {apart[0]} first." if apart else "."
+        yield Finding("evaluation-weights", 0, text, None, where(x, y))
+    elif is_last[0] != is_last[1]:
+        who, other = ("A", "B") if is_last[0] else ("B", "A")
+        run = b if who == "A" else a
+        earlier = [n for n in range(1, number) if _last(run, n) <= set(states[who == "A"])]
+        loads = [v for v in run.loads if v["step"] == number]
+        where_from = "others"
+        if earlier and _last(run, earlier[-1]):
+            where_from = f"those of step {earlier[-1]}"
+        elif loads:
+            where_from = "others, which it loaded"
+        elif run.loads:
+            where_from = "others (an average, or a copy)"
+        text = f"{who} evaluates the weights of step {number}, the last; {other} {where_from}."
+        yield Finding("evaluation-weights", number, text, None, where(x, y))
+
+
+def _last(run: Run, number: int) -> set[str]:
+    taken = run.steps[number - 1].taken if 0 < number <= len(run.steps) else None
+    return {f["hash"] for _, f in taken["weights"]} if taken else set()
+
+
+def note(notes: list[str], text: str) -> None:
+    if not any(n.split(":")[0] == text.split(":")[0] for n in notes):
+        notes.append(text)

@@ -1,0 +1,76 @@
+"""Which parameter of the one program is which of the other."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+
+from ..records import Named, Run
+
+PREFIXES = re.compile(r"^(\d+\.)?((_orig_mod|module)\.)*")
+
+
+class Matching:
+    """Names of B's tensors as A says them. Tensors are the same where they begin with the same
+    values; then where their names end alike; then by their order among those of one shape."""
+
+    def __init__(self, a: Run, b: Run) -> None:
+        self.names: dict[str, str] = {}
+        self.only: tuple[list[str], list[str]] = ([], [])
+        for kind in ("parameters", "buffers"):
+            mine, other = (_once([m[kind] for m in run.models]) for run in (a, b))  # type: ignore[literal-required]
+            self._match(mine, other)
+
+    def _match(self, mine: Named, other: Named) -> None:
+        left, right = dict(mine), dict(other)
+        hashes = [Counter(f["hash"] for f in side.values()) for side in (left, right)]
+        by_hash = {f["hash"]: n for n, f in left.items()}
+        for name, f in other:
+            if hashes[0][f["hash"]] == hashes[1][f["hash"]] == 1:
+                self._pair(name, by_hash[f["hash"]], left, right)
+        for name in list(right):
+            ends = [n for n in left if _ends_alike(n, name)]
+            ends = [n for n in ends if left[n]["shape"] == right[name]["shape"]]
+            if len(ends) == 1:
+                self._pair(name, ends[0], left, right)
+        by_shape: dict[str, list[str]] = defaultdict(list)
+        for name, f in left.items():
+            by_shape[str(f["shape"])].append(name)
+        for name in list(right):
+            same = by_shape[str(right[name]["shape"])]
+            if same:
+                self._pair(name, same.pop(0), left, right)
+        self.only[0].extend(left)
+        self.only[1].extend(right)
+
+    def _pair(self, theirs: str, mine: str, left: dict, right: dict) -> None:
+        self.names[theirs] = mine
+        del left[mine], right[theirs]
+
+    def of(self, name: str) -> str:
+        return self.names.get(name, name)
+
+    def renamed(self, named: Named) -> Named:
+        return [(self.of(name), f) for name, f in named]
+
+    @property
+    def prefixes(self) -> set[str]:
+        """What stands before the names of one side only."""
+        found = set()
+        for theirs, mine in self.names.items():
+            for longer, shorter in ((theirs, mine), (mine, theirs)):
+                if longer != shorter and longer.endswith("." + shorter):
+                    found.add(longer[: -len(shorter)])
+        return found
+
+
+def _once(groups: list[Named]) -> Named:
+    seen: dict[str, None] = {}
+    return [
+        (n, f) for group in groups for n, f in group if not (n in seen or seen.update({n: None}))
+    ]
+
+
+def _ends_alike(a: str, b: str) -> bool:
+    a, b = PREFIXES.sub("", a), PREFIXES.sub("", b)
+    return a == b or a.endswith("." + b) or b.endswith("." + a)

@@ -1,0 +1,1 @@
+"""What looks on while a program runs. It needs torch alone."""

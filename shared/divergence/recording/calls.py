@@ -1,0 +1,407 @@
+"""Forward passes, losses and backward passes."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks_of
+
+from ..fingerprints import checksum, dense, digest, fingerprint, is_plain
+from . import modules
+from .operations import Operations, described, tensors
+from .record import Enough, Record, bound, generators, is_compiling
+from .source import where
+
+LOSSES = (
+    "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "gaussian_nll_loss",
+    "poisson_nll_loss", "soft_margin_loss", "multi_margin_loss", "hinge_embedding_loss",
+    "cosine_embedding_loss", "margin_ranking_loss", "triplet_margin_loss", "ctc_loss",
+)  # fmt: skip
+# A mark on the graph of autograd, by which a loss is traced back to the forward passes behind it.
+MARK = "divergence"
+MOST_NODES = 20000
+
+
+def is_wrapper(module: nn.Module) -> bool:
+    """Whether it is a DistributedDataParallel or another wrapper of its kind."""
+    inner = getattr(module, "module", None)
+    return isinstance(inner, nn.Module) and "Parallel" in type(module).__name__
+
+
+class Calls:
+    """Attributes:
+    pending: calls of which it is not known yet whether they are training or evaluation.
+    micro: backward passes since the last step.
+    after_pass, before_pass: what else is to be done around a training step.
+    """
+
+    def __init__(self, record: Record, operations: Operations, models: modules.Models) -> None:
+        self.record, self.operations, self.models = record, operations, models
+        self.depth, self.in_backward = 0, False
+        self.call: dict[str, Any] | None = None
+        self.serial = self.micro = 0
+        self.pending: list[dict[str, Any]] = []
+        self.prints: dict[int, Any] = {}  # of models that were not trained yet
+        self.versions: dict[int, tuple[Any, Any]] = {}
+        self.alive: list[weakref.ref[Tensor]] = []
+        self.before_pass: Callable[[], None] = lambda: None
+        self.on_call: Callable[[], None] = lambda: None
+        self.begin = record.watched(self._begin)
+        self.leaf = record.watched(self._leaf)
+        self.finish = record.watched(self._finish)
+
+    def install(self) -> None:
+        record = self.record
+        for handle in (
+            hooks_of.register_module_forward_pre_hook(self.before_forward),
+            hooks_of.register_module_forward_hook(
+                self.after_forward, with_kwargs=True, always_call=True
+            ),
+        ):
+            record.undo.callback(handle.remove)
+        for name in LOSSES:
+            record.wrap(F, name, after=functools.partial(self.after_loss, name))
+        record.replace(torch.autograd, "backward", self.around_backward(torch.autograd.backward))
+        for name in ("trace", "trace_module"):
+            record.replace(torch.jit, name, self.unseen(getattr(torch.jit, name)))
+
+    def unseen(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Tracing a model, as for TensorBoard's graph of it, is neither training nor evaluation."""
+
+        @functools.wraps(original)
+        def unrecorded(*args: Any, **kwargs: Any) -> Any:
+            before, self.record.busy = self.record.busy, True
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.record.busy = before
+
+        return unrecorded
+
+    # Forward
+
+    def before_forward(self, module: nn.Module, args: Any) -> None:
+        if is_compiling() or self.in_backward or not self.record.is_ours:
+            return
+        self.depth += 1
+        self.operations.layers.append(type(module).__name__)
+        if self.depth == 1 and not self.record.busy:
+            self.on_call()
+            self.begin(module, args)
+        elif self.call is not None and is_wrapper(module):
+            self.call["wrapped"] = True
+
+    def after_forward(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if is_compiling() or self.in_backward or not self.record.is_ours:
+            return
+        self.depth = max(self.depth - 1, 0)
+        if self.operations.layers:
+            self.operations.layers.pop()
+        if self.call is not None and not self.record.busy:
+            if next(module.children(), None) is None:
+                self.leaf(module)
+            if self.depth == 0:
+                self.finish(kwargs, output)
+        elif self.depth == 0:
+            self.call = None
+
+    def _begin(self, module: nn.Module, args: Any) -> None:
+        """The outermost call of a module that has parameters."""
+        self.call = None
+        if isinstance(module, torch.jit.ScriptModule) or next(module.parameters(), None) is None:
+            return
+        grad = torch.is_grad_enabled()
+        # A wrapper keeps its own mode when what it wraps is asked for eval().
+        training = any(m.training for m in module.modules() if next(m.children(), None) is None)
+        record = self.record
+        if record.step >= record.steps and grad and training and self._begins_a_step():
+            raise Enough
+        self.flush_evaluation()
+        self.before_pass()
+        root = module
+        while is_wrapper(root):
+            root = root.get_submodule("module")
+        root = getattr(root, "_orig_mod", root)
+        if not grad:
+            self.operations.take()
+        self.operations.is_open = True
+        self.call = {
+            "step": record.step,
+            "number": 0,
+            "module": type(root).__name__,
+            "wrapped": is_wrapper(module),
+            "grad": grad,
+            "training": training,
+            "rng": generators(),
+            "inputs": [fingerprint(t, rows=True) for _, t in tensors(args)],
+            "leaves": [],
+            "outputs": [],
+            "where": where(),
+            "_module": root,
+            "_names": {id(m): name for name, m in root.named_modules()},
+        }
+        is_known = self.models.knows(root)
+        if not grad or not is_known:
+            self.call["_state"] = self.state(root)
+        if grad and not is_known:
+            # Before batch norm has seen its first batch.
+            held = [*root.parameters(), *root.buffers()]
+            self.prints = {id(t): fingerprint(t) for t in held if is_plain(t)} | self.prints
+
+    def _begins_a_step(self) -> bool:
+        return not self.micro
+
+    def state(self, module: nn.Module) -> list[tuple[str, str, list[int]]]:
+        """Name, hash and shape of every parameter and buffer; not computed anew while no tensor of
+        them was written to."""
+        named = [*module.named_parameters(), *module.named_buffers()]
+        named = [(n, t) for n, t in named if is_plain(t)]  # a lazy layer has none yet
+        version = (self.record.step, [(id(t), _version(t)) for _, t in named])
+        if self.versions.get(id(module), (None,))[0] != version:
+            state = [(n, digest(t), list(t.shape)) for n, t in named]
+            self.versions[id(module)] = version, state
+        return self.versions[id(module)][1]
+
+    def _leaf(self, module: nn.Module) -> None:
+        assert self.call is not None
+        name = self.call["_names"].get(id(module), "?")
+        leaf = {"name": name, "type": type(module).__name__, "training": module.training}
+        if len(self.call["leaves"]) < 2000:
+            self.call["leaves"].append(leaf)
+
+    def _finish(self, kwargs: Any, output: Any) -> None:
+        call, self.call = self.call, None
+        assert call is not None
+        call["inputs"] += [fingerprint(t, rows=True) for _, t in tensors(kwargs)]
+        found = [t for _, t in tensors(_plain_output(output))]
+        call["outputs"] = [fingerprint(t) for t in found[:8]]
+        self.keep("forward", call, found)
+
+    # Losses
+
+    def after_loss(self, name: str, result: Any, arguments: dict[str, Any]) -> None:
+        given, target = arguments.get("input"), arguments.get("target")
+        if not (isinstance(result, Tensor) and isinstance(given, Tensor) and is_plain(given)):
+            return
+        scores = dense(given)
+        probabilities = False
+        if scores.is_floating_point() and scores.numel():
+            sums = scores.float().sum(1) if scores.dim() > 1 else scores.new_zeros(1)
+            probabilities = bool((scores.min() >= 0) & (sums - 1).abs().max().lt(1e-2))
+        plain = {k: described(v) for k, v in arguments.items() if k not in ("input", "target")}
+        for key, value in arguments.items():
+            if isinstance(value, Tensor) and key not in ("input", "target"):
+                plain[key] = f"tensor {checksum(value):08x}"
+        # Deprecated names of `reduction`, which mean nothing where they are not given.
+        plain = {k: v for k, v in plain.items() if k not in ("size_average", "reduce")}
+        call = {
+            "step": self.record.step,
+            "number": 0,
+            "name": name,
+            "given": plain,
+            "input": fingerprint(given),
+            "probabilities": probabilities,
+            "target": fingerprint(target, rows=True) if isinstance(target, Tensor) else None,
+            "batch": len(given) if given.dim() else 1,
+            "value": _item(result),
+            "where": where(),
+        }
+        if result.requires_grad:
+            self.alive.append(weakref.ref(result))
+        self.keep("loss", call, [result])
+
+    def keep(self, kind: str, call: dict[str, Any], results: list[Tensor]) -> None:
+        """Mark the graph of what a call gave, or write it down as evaluation if it has none."""
+        nodes = [t.grad_fn for t in results if t.grad_fn is not None]
+        self.serial += 1
+        call.update(_kind=kind, _mark=self.serial, order=self.serial)
+        if not nodes:
+            self.evaluated(call)
+            return
+        for node in nodes:
+            # A dictionary, which torch annotates as a method.
+            metadata: Any = node.metadata
+            metadata.setdefault(MARK, []).append(self.serial)
+        self.pending.append(call)
+
+    def evaluated(self, call: dict[str, Any]) -> None:
+        """Of an evaluation that is asked for which weights it saw, and what it counted."""
+        if call["_kind"] == "loss":
+            self.record.write("evaluated loss", **_shown(call))
+            return
+        # What is counted of a batch comes after its forward pass, so one batch waits.
+        self.flush_evaluation()
+        self.waiting = call
+
+    waiting: dict[str, Any] | None = None
+
+    def flush_evaluation(self) -> None:
+        if self.waiting is None:
+            return
+        call, self.waiting = self.waiting, None
+        operations, right = self.operations.take() if not call["grad"] else ([], [])
+        event = {**_shown(call), "state": call.get("_state", [])}
+        self.record.write("evaluated", **event, operations=_brief(operations), right=right)
+
+    def flush(self, everything: bool = False) -> None:
+        """What led to no backward pass was evaluation, with gradients or without."""
+        if everything:
+            self.flush_evaluation()
+        waiting = []
+        for call in self.pending:
+            is_old = call["step"] < self.record.step - 1 or not call.get("training", True)
+            if call.get("_used"):
+                continue
+            if everything or is_old:
+                self.evaluated(call)
+            else:
+                waiting.append(call)
+        self.pending = waiting
+        if everything:
+            self.flush_evaluation()
+
+    # Backward
+
+    def around_backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        before = self.record.watched(lambda a, k: self.before_backward(bound(original, a, k)))
+        after = self.record.watched(self.after_backward)
+
+        @functools.wraps(original)
+        def backward(*args: Any, **kwargs: Any) -> Any:
+            if is_compiling() or self.in_backward or not self.record.is_ours:
+                return original(*args, **kwargs)
+            begun = before(args, kwargs)
+            self.in_backward = True
+            try:
+                result = original(*args, **kwargs)
+            finally:
+                self.in_backward = False
+            if begun is not None:
+                after(begun)
+            return result
+
+        return backward
+
+    def before_backward(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        losses = [t for _, t in tensors(arguments["tensors"])]
+        marks, graph = self.walk(losses)
+        used = [call for call in self.pending if call["_mark"] in marks]
+        for call in used:
+            call["_used"] = True
+        self.flush_evaluation()
+        for call in used:
+            module = call.get("_module")
+            if module is not None and not self.models.knows(module):
+                self.add_model(module, call["where"])
+        operations, right = self.operations.take()
+        for call in used:
+            if "_module" in call:
+                call["right"] = right
+        self.operations.is_open = False
+        early = list(self.operations.early)
+        self.operations.early.clear()
+        leftover = [p.grad for _, p in self.models.parameters() if p.grad is not None]
+        return {
+            "micro": self.micro,
+            "forwards": [_shown(c) for c in used if c["_kind"] == "forward"],
+            "losses": [_shown(c) for c in used if c["_kind"] == "loss"],
+            "operations": operations,
+            "early": early,
+            "loss": fingerprint(losses[0]) if losses else None,
+            "leftover": norm(leftover),
+            "graph": graph,
+            "before": [(n, _bare(p)) for n, p in self.models.parameters()],
+            "where": where(),
+        }
+
+    def walk(self, losses: list[Tensor]) -> tuple[set[int], dict[str, int]]:
+        """The marks on the graph of the losses, and how many nodes of each kind it has."""
+        marks: set[int] = set()
+        names: Counter[str] = Counter()
+        seen: set[Any] = set()
+        todo = [t.grad_fn for t in losses if t.grad_fn is not None]
+        while todo and len(seen) < MOST_NODES:
+            node = todo.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            names[type(node).__name__] += 1
+            metadata: Any = node.metadata
+            marks.update(metadata.get(MARK, ()))
+            todo += [n for n, _ in node.next_functions if n is not None]
+        return marks, dict(names)
+
+    def add_model(self, module: nn.Module, place: Any) -> None:
+        number = self.models.add(module, self.record.step)
+        mine = {id(t) for t in (*module.parameters(), *module.buffers())}
+        named = self.models.parameters(), self.models.buffers()
+        tensors_ = [
+            [(n, self.prints.get(id(t)) or fingerprint(t)) for n, t in part if id(t) in mine]
+            for part in named
+        ]
+        self.record.write(
+            "model",
+            number=number,
+            module=type(module).__name__,
+            parameters=tensors_[0],
+            buffers=tensors_[1],
+            settings=modules.settings(module, self.models.made),
+            loose=modules.loose(module),
+            hooks=modules.hooks(module),
+            frozen=[n for n, p in self.models.parameters() if not p.requires_grad],
+            where=place,
+        )
+        self.prints = {}
+        self.operations.parameters = {
+            p.data_ptr(): n for n, p in self.models.parameters() if is_plain(p)
+        }
+
+    def after_backward(self, begun: dict[str, Any]) -> None:
+        graded = [(n, p.grad) for n, p in self.models.parameters() if p.grad is not None]
+        self.record.write("backward", **begun, gradients=[(n, fingerprint(g)) for n, g in graded])
+        self.operations.gradients = {g.data_ptr(): n for n, g in graded if is_plain(g)}
+        self.micro += 1
+
+    def still_alive(self) -> int:
+        """Losses of earlier steps, with their graphs, that the program still holds."""
+        self.alive = [ref for ref in self.alive if ref() is not None]
+        return max(len(self.alive) - 1, 0)
+
+
+def _item(tensor: Tensor) -> float | None:
+    return float(tensor.detach()) if tensor.numel() == 1 and is_plain(tensor) else None
+
+
+def _bare(tensor: Tensor) -> dict[str, str]:
+    return {"hash": digest(tensor)}
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def norm(values: list[Any]) -> float:
+    plain = [dense(v) for v in values if is_plain(v)]
+    return sum(float(torch.linalg.vector_norm(v.double())) ** 2 for v in plain) ** 0.5
+
+
+def _plain_output(output: Any) -> Any:
+    """Also what libraries wrap into dataclasses that behave as dicts."""
+    return dict(output) if hasattr(output, "keys") and not isinstance(output, dict) else output
+
+
+def _shown(call: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in call.items() if not k.startswith("_")}
+
+
+def _brief(operations: list[Any]) -> list[Any]:
+    """Of an evaluated batch, at most the first operations: what it gave is on record anyway."""
+    return operations[:400]

@@ -1,0 +1,163 @@
+"""Every function of torch that the program calls between a batch and backward(), with its arguments
+and its line. This is how a difference is led back to the call that made it."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ..fingerprints import is_plain, sample
+from ..records import Operation, Where
+from .record import Record
+from .source import is_own_code, where
+
+MOST = 4000  # operations of one step that are kept
+# What only asks or only reports.
+DULL = {
+    "size", "dim", "numel", "item", "tolist", "detach", "requires_grad_", "backward", "shape",
+    "is_floating_point", "is_complex", "_set_grad_enabled", "stride", "element_size", "cpu",
+    "numpy", "__len__", "__repr__", "__format__", "__get__", "record_stream", "data_ptr",
+    "is_contiguous", "storage_offset", "untyped_storage", "__hash__", "__bool__", "get_device",
+}  # fmt: skip
+
+
+def tensors(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """All tensors in nested containers, with a name for each."""
+    if isinstance(value, Tensor):
+        yield path, value
+    elif depth < 8 and isinstance(value, dict):
+        for key, part in value.items():
+            yield from tensors(part, f"{path}/{key}", depth + 1)
+    elif depth < 8 and isinstance(value, (list, tuple)):
+        for i, part in enumerate(value):
+            yield from tensors(part, f"{path}/{i}", depth + 1)
+
+
+def described(value: Any) -> str:
+    """An argument that is no tensor, as text that is equal where the argument is."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(described(part) for part in value[:8])}]"
+    if isinstance(value, (bool, int, float, str, type(None), torch.dtype)):
+        return repr(value)
+    return "tensor" if isinstance(value, Tensor) else type(value).__name__
+
+
+class Operations(TorchFunctionMode):
+    """Active while the program runs, until it compiles something: a compiler must not see it."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__()
+        self.record = record
+        self.is_on = False
+        self.is_open = False  # between the first layer and backward()
+        self.is_stepping = False  # within an optimizer's step
+        self.kept: list[Operation] = []
+        self.early: deque[Operation] = deque(maxlen=60)
+        self.right: list[tuple[int, int]] = []
+        self.layers: list[str] = []
+        self.parameters: dict[int, str] = {}  # by the address of their data
+        self.gradients: dict[int, str] = {}
+        self.note = record.watched(self._note)
+        self.write = record.watched(self._write)
+
+    def start(self) -> None:
+        self.__enter__()
+        self.is_on = True
+
+    def stop(self) -> None:
+        """Take it off the stack, if it is on top; it does nothing from now on in any case."""
+        if self.is_on:
+            self.is_on = False
+            stack = torch.overrides._get_current_function_mode_stack()
+            if stack and stack[-1] is self:
+                self.__exit__(None, None, None)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if self.is_on and not self.record.busy:
+            name = getattr(func, "__name__", "")
+            if (name.endswith("_") or name in ("__set__", "__setitem__")) and self.parameters:
+                self.write(name, func, args, kwargs, sys._getframe(1))
+            elif self.is_stepping and not self.is_open:
+                pass  # what an optimizer computes
+            elif name not in DULL and not name.startswith("_record_function"):
+                self.note(name, args, kwargs, result, sys._getframe(1))
+        return result
+
+    def _note(self, name: str, args: Any, kwargs: Any, result: Any, frame: Any) -> None:
+        out = result[0] if isinstance(result, tuple) and result else result
+        if not isinstance(out, Tensor) or torch._C._get_tracing_state():
+            return
+        if out.dtype == torch.bool:
+            if name in ("eq", "__eq__") and out.dim() == 1 and is_plain(out):
+                self.right.append((int(out.sum()), len(out)))
+            return
+        if not (out.is_floating_point() or out.is_complex()):
+            return
+        if not self.is_open:
+            if is_own_code(frame.f_code.co_filename):
+                self.early.append(self._operation(name, args, kwargs, out, where(1), False))
+        elif len(self.kept) < MOST:
+            self.kept.append(self._operation(name, args, kwargs, out, where(2), True))
+
+    def _operation(
+        self, name: str, args: Any, kwargs: Any, out: Tensor, place: Where, whole: bool
+    ) -> Operation:
+        given = {f"argument {i + 1}": described(v) for i, v in enumerate(args)}
+        given |= {key: described(value) for key, value in kwargs.items()}
+        inputs: list[int] = []
+        value, values, norm = 0, [0.0], 0.0
+        if whole and is_plain(out):
+            value, values, norm = sample(out)
+            inputs = [sample(t)[0] for _, t in tensors((args, kwargs)) if is_plain(t)]
+        return {
+            "name": name.strip("_"),
+            "given": {k: v for k, v in given.items() if v != "tensor"},
+            "inputs": inputs,
+            "value": value,
+            "values": values,
+            "norm": norm,
+            "dtype": str(out.dtype).removeprefix("torch."),
+            "count": out.numel(),
+            "graph": out.requires_grad,
+            "layer": self.layers[-1] if self.layers else "",
+            "where": place,
+        }
+
+    def _write(self, name: str, func: Any, args: Any, kwargs: Any, frame: Any) -> None:
+        """The program changes a tensor; it is told if that is a parameter or a gradient."""
+        target = args[0] if args else kwargs.get("input")
+        if not isinstance(target, Tensor) or not is_plain(target):
+            return
+        if not is_own_code(frame.f_code.co_filename):
+            return
+        if isinstance(frame.f_locals.get("self"), torch.optim.Optimizer):
+            return  # one that the program brings along
+        if name == "__set__":
+            value = args[1] if len(args) > 1 else None
+            if func != Tensor.data.__set__ or not isinstance(value, Tensor):  # type: ignore[attr-defined]
+                return
+        address = target.data_ptr()
+        for what, names in (("weight", self.parameters), ("gradient", self.gradients)):
+            if address in names:
+                given = {f"argument {i}": described(v) for i, v in enumerate(args) if i}
+                given |= {key: described(value) for key, value in kwargs.items()}
+                self.record.write(
+                    "touched", what=what, name=names[address], operation=name.strip("_"),
+                    given={k: v for k, v in given.items() if v != "tensor"}, where=where(),
+                )  # fmt: skip
+                return
+
+    def take(self) -> tuple[list[Operation], list[tuple[int, int]]]:
+        kept, right = self.kept, self.right
+        self.kept, self.right = [], []
+        return kept, right

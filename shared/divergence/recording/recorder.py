@@ -1,0 +1,118 @@
+"""What a training program does, step by step, written down from outside: the program is not
+touched. PyTorch's global hooks where there are any, and wrappers around its functions elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..records import Where
+from .calls import Calls
+from .modules import Models
+from .operations import Operations
+from .optimizers import Optimizers
+from .record import Enough, Record, generators
+from .source import where, where_raised
+from .surroundings import Surroundings
+
+__all__ = ["Enough", "Recorder"]
+
+
+class Recorder:
+    """A context manager: while it is entered, what this thread does is written to `path`.
+
+    Args:
+        path: the file of records; written line by line, so that it is there after a crash.
+        steps: updates of the weights after which the next training step raises `Enough`.
+    """
+
+    def __init__(self, path: str | Path, steps: int) -> None:
+        self.record = Record(path, steps)
+        self.models = Models()
+        self.operations = Operations(self.record)
+        self.calls = Calls(self.record, self.operations, self.models)
+        self.optimizers = Optimizers(self.record, self.calls)
+        self.surroundings = Surroundings(self.record, self.calls)
+        self.calls.before_pass = self.optimizers.look_for_updates
+        self.calls.on_call = self.record.watched(self.surroundings.look_for_loggers)
+        self.compiled: Where | None = None
+
+    def __enter__(self) -> Recorder:
+        record = self.record
+        record.open()
+        with contextlib.suppress(ImportError):
+            importlib.import_module("numpy.random")  # whose generator is looked at, if it is there
+        record.write(
+            "start",
+            threads=torch.get_num_threads(),
+            torch=torch.__version__,
+            world=int(os.environ.get("WORLD_SIZE", "1")),
+            rng=generators(),
+        )
+        self.calls.install()
+        self.optimizers.install()
+        self.surroundings.install()
+        record.replace(torch, "compile", self.around_compile(torch.compile))
+        if hasattr(nn.Module, "compile"):
+            record.replace(nn.Module, "compile", self.around_compile(nn.Module.compile))
+        self.operations.start()
+        return self
+
+    def around_compile(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def compile(*args: Any, **kwargs: Any) -> Any:
+            self.operations.stop()
+            if self.compiled is None:
+                self.compiled = where()
+            return original(*args, **kwargs)
+
+        return compile
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        record = self.record
+        self.operations.stop()
+        record.undo.close()
+        if not record.is_ours:
+            return
+        record.watched(self.finish)()
+        leaving = isinstance(error, SystemExit) and error.code in (0, None)
+        how = "finished" if error is None or leaving else "crashed"
+        message, lines = "", []
+        if isinstance(error, Enough):
+            how = "enough"
+        elif how == "crashed":
+            message = said(error)
+            lines = where_raised(trace)
+        record.write(
+            "end", how=how, error=message, where=lines, seconds=record.now() + record.seconds,
+            recording=record.seconds, faults=record.faults, compiled=self.compiled,
+            lightning="pytorch_lightning" in sys.modules or "lightning.pytorch" in sys.modules,
+            unseeded=self.surroundings.unseeded,
+        )  # fmt: skip
+        record.file.close()
+
+    def finish(self) -> None:
+        if self.calls.micro:
+            self.optimizers.look_for_updates()
+        self.calls.flush(everything=True)
+
+
+def said(error: BaseException | None) -> str:
+    """The class and the last line of what an exception says, without colours of the terminal."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    kind = type(error).__name__
+    return f"{kind}: {lines[-1] if lines else 'no message'}"
