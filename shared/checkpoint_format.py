@@ -115,27 +115,37 @@ def check_content(
     _check_callbacks(path, checkpoint["callbacks"])
     optimizer = _only(path, checkpoint, "optimizer_states")
     scheduler = _only(path, checkpoint, "lr_schedulers")
-    parameters = list(net.parameters())
-    group = _only(path, optimizer, "param_groups")
-    # What torch adds to these from version to version, it gives a default when it loads them.
-    expected = make_optimizer(net, saved["lr"], saved["weight_decay"]).param_groups[0]
-    for name in ("lr", "betas", "eps", "weight_decay"):
-        if type(group.get(name)) is not type(expected[name]):
-            _refuse(path, f"its optimizer is not the AdamW of this project ({name} is missing)")
+    expected = _after_a_step(net, saved)
+    groups = optimizer.get("param_groups")
+    if not isinstance(groups, list) or [_get(group, "params") for group in groups] != [
+        group["params"] for group in expected["param_groups"]
+    ]:
+        _refuse(path, "its optimizer has other parameters")
+    for group, wanted in zip(groups, expected["param_groups"], strict=True):
+        # What torch adds to these from version to version, it gives a default when it loads them.
+        for name in ("lr", "betas", "eps", "momentum", "weight_decay"):
+            if type(group.get(name)) is not type(wanted.get(name)):
+                _refuse(path, f"its optimizer is not that of this project ({name} is missing)")
     states = _get(optimizer, "state")
     # A loss scaler skips the first steps.
     none_yet = states == {} and "MixedPrecision" in checkpoint
-    for index, parameter in enumerate(parameters) if not none_yet else ():
-        moments = {"exp_avg": parameter, "exp_avg_sq": parameter, "step": torch.tensor(0.0)}
-        _compare(path, f"optimizer's state {index}", _get(states, index), moments)
-    if group.get("params") != list(range(len(parameters))):
-        _refuse(path, "its optimizer has other parameters")
+    for index, state in expected["state"].items() if not none_yet else ():
+        _compare(path, f"optimizer's state {index}", _get(states, index), state)
     if type(scheduler.get("total_steps")) is not int:
         _refuse(path, "its learning rate schedule is not the OneCycleLR of this project")
 
 
+def _after_a_step(net: torch.nn.Module, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of the optimizer once it has stepped: what it keeps of each parameter."""
+    optimizer = make_optimizer(net, saved["lr"], saved["weight_decay"])
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    optimizer.step()
+    return optimizer.state_dict()
+
+
 def _network(saved: Mapping[str, Any]) -> torch.nn.Module:
-    # Of our own the shapes alone; yours may need real numbers, which it must not take from the run.
+    # Of ConvNet, only the shapes; yours may need numbers, which it must not draw from the run's.
     device = "meta" if saved["model"] == "ConvNet" else "cpu"
     with torch.random.fork_rng(devices=[]), torch.device(device):
         return make_network(
