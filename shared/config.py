@@ -220,7 +220,7 @@ class Config:
         return {name: getattr(self, name) for name in names} | self._task()
 
     def _task(self) -> dict[str, list[Any]]:
-        """What the network is to tell apart: the shape of a picture, and the names of the classes.
+        """What the network is to tell apart: the shape of a sample, and the names of the classes.
 
         Raises:
             RunError: `--dataset folder`, and the folder holds no classes.
@@ -228,8 +228,8 @@ class Config:
         from shared import data  # loads torch, which `--help` need not wait for
 
         info = data.describe(self.dataset, self.data_dir)
-        in_shape = [info.channels, self.image_size, self.image_size]
-        return {"in_shape": in_shape, "classes": list(info.classes)}
+        in_shape = info.shape or (info.channels, self.image_size, self.image_size)
+        return {"in_shape": list(in_shape), "classes": list(info.classes)}
 
     def recipe(self) -> dict[str, Any]:
         """What else the weights depend on. A checkpoint holds it under `recipe`, and only a run of

@@ -33,7 +33,7 @@ class DatasetInfo:
     """What has to be known of a dataset before it is loaded.
 
     `mean` and `std` are those of the training pixels, scaled to 0..1. `first_label` is the number
-    that the files give to the first class.
+    that the files give to the first class. `shape` is that of a sample that is no picture.
     """
 
     classes: tuple[str, ...]
@@ -41,6 +41,7 @@ class DatasetInfo:
     std: float
     channels: int = 1
     first_label: int = 0
+    shape: tuple[int, ...] | None = None
 
 
 DATASETS = {
