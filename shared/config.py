@@ -231,6 +231,11 @@ class Config:
         in_shape = info.shape or (info.channels, self.image_size, self.image_size)
         return {"in_shape": list(in_shape), "classes": list(info.classes)}
 
+    @property
+    def world_size(self) -> int:
+        """The number of processes, over all machines."""
+        return self.devices * self.num_nodes
+
     def recipe(self) -> dict[str, Any]:
         """What else the weights depend on. A checkpoint holds it under `recipe`, and only a run of
         the same recipe can resume from that checkpoint."""

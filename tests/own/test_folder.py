@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Outcome
 from PIL import Image
+from support.programs import Outcome
 
 from shared.data import describe, load
 from shared.data import folder as own

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Mirror, expect_sums_of, idx, write_files
 from PIL import Image
+from support.mirror import Mirror, expect_sums_of, idx, write_files
 
 from shared.data import load, prepare
 from shared.data.idx import FILES

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
+from support.programs import Outcome
 
 from shared.model import make_network
 

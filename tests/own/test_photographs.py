@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from conftest import Outcome, Run
 from support.photographs import ONE, SIDE, photograph, written
+from support.programs import Outcome, Run
 
 from shared.checkpoints import read_checkpoint
 from shared.data import ImageDataset, load
