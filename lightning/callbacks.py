@@ -136,7 +136,7 @@ class SaveWithinEpoch(Callback):
 
 
 class StopOnSignal(Callback):
-    """[checkpoint] Saves and leaves between two optimizer steps once SIGINT or SIGTERM has come.
+    """[checkpoint] Saves and leaves between two optimizer steps once a signal has come.
 
     Raises:
         Interrupted: its message holds the command that resumes the run.

@@ -5,6 +5,7 @@ or they would not fail at all."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,17 +35,60 @@ _SAVING = (
 BEST_KEY, LAST_KEY = _SAVING.format("'val/loss'"), _SAVING.format("None")
 STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
 
+SCALARS = (str, int, float, bool, type(None))
+# A sum over all else in the file: the archive's own sums notice what a disk has changed, and this
+# one what a program has.
+SUM = "content_sha256"
+
 # What a run resumes from, beside the weights; and what it needs of the states of the callbacks.
 TO_RESUME = (
     "optimizer_states", "lr_schedulers", "callbacks", "loops", "recipe", "generators",
-    "train_accuracy",
+    "train_accuracy", SUM,
 )  # fmt: skip
 CALLBACKS = {
     BEST_KEY: ("dirpath", "best_model_path", "best_model_score"),
     STOPPING_KEY: ("wait_count", "best_score", "patience", "stopped_epoch"),
 }
 
-SCALARS = (str, int, float, bool, type(None))
+
+def sealed(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What to write into the file: the checkpoint, with its tensors on the CPU, and its sum."""
+    return {**checkpoint, SUM: _sum(checkpoint)}
+
+
+def _sum(checkpoint: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype} {list(value.shape)}".encode())
+            # A tensor without a dimension has no bytes to view until it has one.
+            flat = value.detach().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(flat.numpy().tobytes())
+        elif isinstance(value, Mapping):
+            digest.update(f"{len(value)} keys ".encode())
+            for key in sorted(value, key=repr):
+                digest.update(repr(key).encode())
+                add(value[key])
+        elif isinstance(value, (list, tuple)):
+            digest.update(f"{len(value)} items ".encode())
+            for item in value:
+                add(item)
+        else:
+            digest.update(repr(value).encode())
+
+    add({key: value for key, value in checkpoint.items() if key != SUM})
+    return digest.hexdigest()
+
+
+def not_finite(checkpoint: Mapping[str, Any]) -> str | None:
+    """The first of the weights that holds a NaN or an infinite number, in words; None if all are
+    finite."""
+    for name, tensor in checkpoint["state_dict"].items():
+        if not tensor.isfinite().all():
+            value = tensor[~tensor.isfinite()][0].item()
+            return f"{name} holds {value:g}"
+    return None
 
 
 def hyperparameters(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,6 +177,14 @@ def check_content(
         _compare(path, f"optimizer's state {index}", _get(states, index), state)
     if type(scheduler.get("total_steps")) is not int:
         _refuse(path, "its learning rate schedule is not the OneCycleLR of this project")
+    if flaw := not_finite(checkpoint):
+        _refuse(path, f"its weights are spoiled: {flaw}")
+    try:
+        is_as_written = checkpoint[SUM] == _sum(checkpoint)
+    except RecursionError:
+        is_as_written = False
+    if not is_as_written:
+        _refuse(path, "its content was changed after it was written")
 
 
 def _after_a_step(net: torch.nn.Module, saved: Mapping[str, Any]) -> dict[str, Any]:

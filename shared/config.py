@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -65,6 +66,11 @@ def _is_model(value: str) -> bool:
     return is_own or value == "ConvNet"
 
 
+def _is_literal_path(value: str) -> bool:
+    # Lightning's logger would expand it: in a YAML file or in quotes, no shell has.
+    return _is_path(value) and os.path.expandvars(os.path.expanduser(value)) == value
+
+
 SWITCH = Rule("true or false", lambda value: True)
 
 
@@ -90,7 +96,7 @@ class Config:
     image_size: int = knob(whole(16, 512), 28)
     """Pixels of a side, to which pictures of another size are scaled."""
 
-    run_dir: str | None = knob(path("the path of a folder"))
+    run_dir: str | None = knob(Rule("the path of a folder, without ~ or $NAME", _is_literal_path))
     """Folder of this run. Default: runs/<side>/<dataset>/version_<next free>."""
 
     # The range of numpy's and pytorch_lightning's seeds.
@@ -187,7 +193,10 @@ class Config:
 
     def __post_init__(self) -> None:
         recipe = RECIPES.get(str(self.dataset), {})
-        started = ranks.started()
+        try:
+            started = ranks.started()
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         machines = dict(zip(("devices", "num_nodes"), started or (1, 1), strict=True))
         for name, value in {**recipe, **machines}.items():
             if getattr(self, name) is None:

@@ -53,7 +53,7 @@ def confusion_figure(
     figure = Figure(figsize=(side, side), dpi=150)
     axes = figure.add_axes((0.24, 0.22, 0.75, 0.75))
     # The diagonal is some hundred times as large as the rest, and would leave it all white.
-    axes.imshow(counts.float().log1p(), cmap="Blues")
+    axes.imshow(counts.float().log1p().numpy(), cmap="Blues")
     places = counts.nonzero().tolist() if is_written else []
     for (row, column), count in ((tuple(i), counts[tuple(i)]) for i in places):
         dark = counts[row, column].log1p() > counts.max().log1p() / 2
@@ -86,7 +86,7 @@ def mistakes_figure(classes: tuple[str, ...], split: ImageDataset, probabilities
     for place, index in enumerate(worst.tolist()):
         y, x = divmod(place, ACROSS)
         # The shades of one channel are drawn dark on light; three channels are the colours.
-        picture = split.images[index].permute(1, 2, 0).squeeze(2)
+        picture = split.images[index].permute(1, 2, 0).squeeze(2).cpu().numpy()
         axes.imshow(picture, cmap="gray_r", extent=(x + 0.18, x + 0.82, y + 0.98, y + 0.34))
         confidence, answer = probabilities[index].max(dim=0)
         title = f"{classes[split.labels[index]]}\nas {classes[answer]}, {confidence:.0%}"

@@ -4,6 +4,7 @@ sides share; the engineering around it is what they differ in."""
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -96,6 +97,8 @@ def make_scheduler(optimizer: Optimizer, lr: float, total_steps: int) -> LRSched
     Args:
         total_steps: optimizer steps of the whole run; the schedule steps once after each.
     """
+    # [precision] A loss scaler skips the first steps, and the schedule goes on: no mistake of ours.
+    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     return OneCycleLR(optimizer, max_lr=lr, total_steps=total_steps)
 
 

@@ -29,6 +29,7 @@ from shared.compare.page.bench import bench_section
 from shared.compare.trace.events import from_dict
 from shared.compare.trace.tracing import Both, trace_both
 from shared.files import SIDES
+from shared.signals import caught
 
 pytest_plugins = [
     "support.faults",
@@ -63,7 +64,7 @@ def left_as_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     """Each test has a folder of its own, and what a run switches for its process is put back."""
     monkeypatch.chdir(tmp_path)
     environment = dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in caught()}
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark

@@ -80,10 +80,13 @@ def train(side: str, argv: list[str]) -> Path:
 
     Raises:
         RunError: it failed.
+        SystemExit: it was interrupted, and has said so.
     """
     print(f"training {side} ...", flush=True)
     # More points on the curves than by default; a flag given by the user comes later and wins.
     done = run_module(side, ["train", "--log_every_n_steps", "5", *argv], show=True)
+    if done.status == 130:
+        raise SystemExit(130)
     if done.status:
         raise RunError(f"{side} train ended with status {done.status}")
     folder = next(x for x in done.out.splitlines() if x.startswith("run folder"))
