@@ -59,10 +59,10 @@ class Logger:
         if self.writer:
             add_figures(self.writer, data.splits["val"], probabilities, step)
 
-    def hyperparameters(self, values: dict[str, Any], metrics: dict[str, float]) -> None:
+    def hyperparameters(self, values: dict[str, Any], metrics: dict[str, float], step: int) -> None:
         """For the HPARAMS page: not by `writer.add_hparams`, which would make a run of its own."""
         if self.writer:
-            self.log(metrics, 0)
+            self.log(metrics, step)  # the page shows the last points of these curves
             file_writer: Any = self.writer.file_writer
             for summary in hparams(values, metrics):
                 file_writer.add_summary(summary)

@@ -76,9 +76,9 @@ SWITCH = Rule("true or false", lambda value: True)
 
 @dataclass(frozen=True)
 class Config:
-    """One run. `max_epochs` and `dropout` may be left at None, and so may `devices` and
-    `num_nodes`: the recipe of the dataset, and what torchrun started, take their place when the
-    object is made.
+    """One run. `max_epochs`, `dropout` and `log_every_n_steps` may be left at None, and so may
+    `devices` and `num_nodes`: the recipe of the dataset, and what torchrun started, take their
+    place when the object is made.
 
     Raises:
         UsageError: a value is out of range; the message names the flag, the value and what fits.
@@ -181,7 +181,9 @@ class Config:
     num_workers: int = knob(whole(0, 1024), 0)
     """Processes that load batches. 0 is fastest here: the data lies in memory."""
 
-    log_every_n_steps: int = knob(whole(1, 1_000_000_000), 50)
+    log_every_n_steps: int = knob(
+        whole(1, 1_000_000_000), recipe={"digits": 5, "mnist": 50, "fashion-mnist": 50}
+    )
     """Optimizer steps between two points of train/loss and lr in TensorBoard."""
 
     progress_bar: bool = knob(SWITCH, True)
@@ -214,9 +216,9 @@ class Config:
                 )
 
     def hparams(self) -> dict[str, Any]:
-        """What a run's result depends on, as TensorBoard can show it."""
-        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in SILENT}
-        return {name: "off" if value is None else value for name, value in values.items()}
+        """What a run's result depends on and was given, since it is not as by default."""
+        usual = {**vars(Config(dataset=self.dataset)), "dataset": FIELDS["dataset"].default}
+        return {k: v for k, v in vars(self).items() if k not in SILENT and v != usual[k]}
 
     def data_hparams(self) -> dict[str, Any]:
         """The arguments of `ImageData`."""
@@ -254,7 +256,9 @@ class Config:
 
 
 # What changes no result.
-SILENT = {"data_dir", "run_dir", "ckpt_path", "progress_bar", "num_workers"}
+SILENT = {
+    "data_dir", "run_dir", "ckpt_path", "progress_bar", "num_workers", "log_every_n_steps",
+}  # fmt: skip
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 RULES: dict[str, Rule] = {name: field.metadata["rule"] for name, field in FIELDS.items()}
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from shared.data import ImageDataset
 
 
-def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """What TensorBoard's HPARAMS page shows of a run."""
+def hp_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What TensorBoard's HPARAMS page shows of a run: the last points of these curves."""
     names = ("val/loss", "val/accuracy", "test/loss", "test/accuracy")
-    return {f"hp/{name.replace('/', '_')}": float(metrics[name]) for name in names}
+    return {name: float(metrics[name]) for name in names}
 
 
 def fingerprint(state_dict: Mapping[str, Tensor]) -> str:

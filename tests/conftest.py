@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 import shared.data
 import shared.data.download
 import shared.figures
-from shared.compare.comparison import compare_runs
+from shared.compare.comparison import compare, read_runs
 from shared.compare.page import page
 from shared.compare.page.bench import bench_section
 from shared.compare.trace.events import from_dict
@@ -165,13 +166,14 @@ def traced(once: Callable[..., Path]) -> list[Both]:
 
 
 @pytest.fixture(scope="session")
-def compared(once: Callable[..., Path], traced: list[Both]) -> Path:
-    """A folder with a run of two epochs of each side, to be compared and not to be changed, and the
+def compared(once: Callable[..., Path], one_epoch: dict[str, Run], traced: list[Both]) -> Path:
+    """A folder with a run of one epoch of each side, to be compared and not to be changed, and the
     page about them and a made-up bench, index.html."""
 
     def make(folder: Path) -> None:
-        _trained(folder, max_epochs=2, log_every_n_steps=5)
-        compared = compare_runs(*(folder / side for side in SIDES), traced=traced)
+        for side, run in one_epoch.items():
+            shutil.copytree(run.folder, folder / side)
+        compared = compare(*read_runs(*(folder / side for side in SIDES)), traced)
         with pytest.MonkeyPatch.context() as patch:
             shown = bench_section(made_up_bench(), quick=False)
             patch.setattr(page, "newest_bench", lambda: shown)
