@@ -13,12 +13,6 @@ from .resuming import resumed
 
 __all__ = ["Comparison", "Finding", "compare"]
 
-# Causes whose place a silent cause before them takes: what they are found at is not what they are.
-FOLLOWS = (
-    "batch-shuffle", "batch-order", "batch-values", "forward", "forward-random", "forward-argument",
-    "forward-input", "loss", "loss-input", "loss-random", "gradients", "gradients-missing",
-    "buffers", "stepped", "evaluation", "evaluation-argument", "evaluation-random",
-)  # fmt: skip
 # What each silent cause can be the cause of.
 LEADS = {
     "generator": {"batch-shuffle", "batch-order", "batch-values", "forward-random",
