@@ -43,6 +43,7 @@ class Calls:
         versions: of each model, the state of its tensors and what `state` gave of it.
         alive: losses with their graphs, as far as the program still holds them.
         before_pass: called before an outermost forward pass is recorded.
+        on_weights: called with the hash of every weight before a backward pass.
         on_call: called before any module is.
     """
 
@@ -56,6 +57,7 @@ class Calls:
         self.versions: dict[int, tuple[Any, Any]] = {}
         self.alive: list[weakref.ref[Tensor]] = []
         self.before_pass: Callable[[], None] = lambda: None
+        self.on_weights: Callable[[dict[str, str]], None] = lambda weights: None
         self.on_call: Callable[[], None] = lambda: None
         self.begin = record.watched(self._begin)
         self.leaf = record.watched(self._leaf)
@@ -295,6 +297,8 @@ class Calls:
         self.operations.is_open = False
         early = list(self.operations.early)
         self.operations.early.clear()
+        weights = {n: digest(p) for n, p in self.models.parameters()}
+        self.on_weights(weights)
         leftover = [p.grad for _, p in self.models.parameters() if p.grad is not None]
         return {
             "micro": self.micro,
@@ -305,7 +309,6 @@ class Calls:
             "loss": fingerprint(roots[0]) if roots else None,
             "leftover": norm(leftover),
             "graph": graph,
-            "before": [(n, _bare(p)) for n, p in self.models.parameters()],
             "where": where(),
         }
 
@@ -361,10 +364,6 @@ class Calls:
         """Losses of earlier steps, with their graphs, that the program still holds."""
         self.alive = [ref for ref in self.alive if ref() is not None]
         return max(len(self.alive) - 1, 0)
-
-
-def _bare(tensor: Tensor) -> dict[str, str]:
-    return {"hash": digest(tensor)}
 
 
 def _version(tensor: Tensor) -> int:
