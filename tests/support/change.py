@@ -1,4 +1,4 @@
-"""What makes a pair of programs: one of those in programs/, and the same with a change."""
+"""What makes a pair of programs: one of those in sources/, and the same with a change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Pair(NamedTuple):
     Attributes:
         causes: none, and the pair is equal.
         line: a part of one of the lines shown.
-        program: the file in programs/ that is changed.
+        program: the file in sources/ that is changed.
         against: the file that it is compared with, if that is another.
         also: a second change: what stands there, and what then stands there.
     """

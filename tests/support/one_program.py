@@ -1,4 +1,4 @@
-"""Changes of programs/one.py, each with what may be said of it."""
+"""Changes of sources/one.py, each with what may be said of it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from support.one_program import DIFFERENT, EQUAL, WITNESSED
 from support.styles import OTHERS
 
 README = ROOT / "shared" / "divergence" / "README.md"
-PROGRAMS = ROOT / "tests" / "support" / "programs"
+PROGRAMS = ROOT / "tests" / "support" / "sources"
 BEGIN, END = "<!-- kinds -->", "<!-- /kinds -->"
 ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS)
 
