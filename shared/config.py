@@ -34,7 +34,7 @@ def knob(rule: Rule, default: Any = None, *, recipe: Mapping[str, Any] | None = 
     """A field of `Config`. The text below the field is its help.
 
     Args:
-        recipe: the default of each dataset, where it depends on the data.
+        recipe: the default of each dataset, or of `others`, where it depends on the data.
     """
     return dataclasses.field(default=default, metadata={"rule": rule, "recipe": recipe or {}})
 
@@ -181,9 +181,7 @@ class Config:
     num_workers: int = knob(whole(0, 1024), 0)
     """Processes that load batches. 0 is fastest here: the data lies in memory."""
 
-    log_every_n_steps: int = knob(
-        whole(1, 1_000_000_000), recipe={"digits": 5, "mnist": 50, "fashion-mnist": 50}
-    )
+    log_every_n_steps: int = knob(whole(1, 1_000_000_000), recipe={"digits": 5, "others": 50})
     """Optimizer steps between two points of train/loss and lr in TensorBoard."""
 
     progress_bar: bool = knob(SWITCH, True)
@@ -265,9 +263,9 @@ RULES: dict[str, Rule] = {name: field.metadata["rule"] for name, field in FIELDS
 # What a dataset sets where a flag is not given.
 RECIPES: dict[str, dict[str, Any]] = {
     dataset: {
-        name: field.metadata["recipe"][dataset]
+        name: recipe[dataset if dataset in recipe else "others"]
         for name, field in FIELDS.items()
-        if field.metadata["recipe"]
+        if (recipe := field.metadata["recipe"])
     }
     for dataset in get_args(Dataset)
 }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.command_line import bomb, parse, refused
 
 from shared.cli import BOOLEANS, BRIEF, COMMANDS, NAMES, parse_args, parse_command
-from shared.config import RECIPES, RULES, Config
+from shared.config import FIELDS, RECIPES, RULES, Config
 
 NO_WHOLE_NUMBER = ["", " ", "one", "1.5", "nan", "inf", "-inf", "1e400", "[1]", "true", "1 2", "½"]
 NO_NUMBER = ["", " ", "one", "nan", "inf", "-inf", "1e400", "[0.1]", "true", "0,1", "½"]
@@ -259,5 +259,6 @@ def test_the_defaults_of_a_recipe_stand_in_the_help() -> None:
     _, out, _ = commanded(["train", "--help"])
     text = " ".join(out.split())
     for name in RECIPES["mnist"]:
-        default = ", ".join(f"{dataset} {recipe[name]}" for dataset, recipe in RECIPES.items())
+        recipe = FIELDS[name].metadata["recipe"]
+        default = ", ".join(f"{dataset} {value}" for dataset, value in recipe.items())
         assert f"Default: {default}." in text.replace("- ", "-"), name
