@@ -4,6 +4,7 @@ DATASET ?= digits
 DEVICES ?=
 ARGS ?=
 PORT ?= 6006
+N ?=
 PYTHON ?= python3
 TORCH_INDEX ?=
 LOCK ?= requirements.lock
@@ -18,7 +19,7 @@ WORKERS = $(shell $(PY) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help raw lightning basic compare test minimal diff tensorboard mistakes setup accuracy bench
+.PHONY: help raw lightning basic compare puzzle test minimal diff tensorboard mistakes setup accuracy bench
 .PHONY: bench-peers test-long test-chaos test-xla lint types readme lock audit clean distclean
 
 ##@ To learn:
@@ -31,6 +32,8 @@ basic: $(READY) ## Run both programs of one chapter each
 	$(PY) -m lightning.basic
 compare: $(READY) ## Write the page that shows who does each line now
 	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,$(TRAIN)) $(ARGS)
+puzzle: $(READY) ## Mend loops and port them, checked to the bit; N=7 opens one
+	@$(PY) -m shared.puzzles $(N) $(ARGS)
 test: $(READY)-test $(READY)-lint $(READY)-browser ## Prove that both sides are the same run
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
