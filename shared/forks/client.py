@@ -66,13 +66,15 @@ class Forks:
         folder: Path,
         output: IO[str],
         environment: Mapping[str, str] | None = None,
+        errors: IO[str] | None = None,
     ) -> Fork:
         """Start a program in a fork; the first one waits until everything is imported.
 
         Args:
             words: a command line that begins with this Python, then a script or -m and a module.
-            output: an open file, which takes both stdout and stderr.
+            output: an open file for what it writes.
             environment: without it, that of this process.
+            errors: an open file for stderr, if that is to be apart.
         """
         ours, theirs = socket.socketpair()
         request = {
@@ -81,7 +83,7 @@ class Forks:
             "environment": dict(os.environ if environment is None else environment),
         }
         with theirs:
-            files = [output.fileno(), output.fileno(), theirs.fileno()]
+            files = [output.fileno(), (errors or output).fileno(), theirs.fileno()]
             data = json.dumps(request).encode() + b"\n"
             sent = socket.send_fds(self.requests, [data], files)
             self.requests.sendall(data[sent:])

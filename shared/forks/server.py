@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import json
 import os
 import random
@@ -45,7 +46,14 @@ class Late(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, name: str, path: Any = None, target: Any = None
     ) -> importlib.machinery.ModuleSpec | None:
-        return importlib.machinery.ModuleSpec(name, self) if name in self.modules else None
+        if name not in self.modules:
+            return None
+        known = self.modules[name].__spec__
+        assert known is not None
+        return importlib.util.spec_from_file_location(
+            name, known.origin, loader=self,
+            submodule_search_locations=known.submodule_search_locations,
+        )  # fmt: skip
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         sys.modules.update(self.modules)

@@ -15,7 +15,6 @@ from shared.forks.client import open_forks
 from shared.puzzles.catalogue import puzzles
 from shared.puzzles.progress import read_progress
 from shared.puzzles.saying import Speaker
-from shared.puzzles.session import Keyboard, Session
 from shared.reporting.command_line import InstrumentParser
 from shared.reporting.words import LANGUAGES
 
@@ -56,6 +55,8 @@ def play(number: str | None, speaker: Speaker) -> int:
         return 0
     if not (number.isdecimal() and 1 <= int(number) <= len(all_of_them)):
         raise UsageError(f"N: got {number}; expected a number from 1 to {len(all_of_them)}")
+    from shared.puzzles.session import Keyboard, Session  # with torch, which the list need not
+
     # Sums are taken in another order by another number of threads; one leaves a core to the editor.
     os.environ["OMP_NUM_THREADS"] = "1"
     try:

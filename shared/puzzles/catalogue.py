@@ -1,4 +1,4 @@
-"""The puzzles: what finds.yaml and ports.yaml say of them, and where their files lie."""
+"""The puzzles: what the YAML files beside this one say of them, and where their files lie."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ COPIES = RUNS / "puzzles"
 FIND, PORT, READ = TRACKS = "find", "port", "read"
 
 
+# What a trace may be asked for; reads.yaml says what each means.
+KINDS = ("line", "after", "before", "around")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a trace is asked for: one of `KINDS`, of an operation or a hook."""
+
+    kind: str
+    of: str
+
+
 @dataclass(frozen=True)
 class Puzzle:
     """One puzzle.
@@ -32,7 +44,8 @@ class Puzzle:
         mistake: that is to be found; None in the other tracks.
         step: at which the divergence tool names it.
         mend: the changes that make it right.
-        hints: of the other tracks.
+        hints: of a port.
+        question: of the last track, whose puzzles have no files.
     """
 
     number: int
@@ -43,6 +56,7 @@ class Puzzle:
     step: int = 0
     mend: tuple[Edit, ...] = ()
     hints: tuple[Text, ...] = ()
+    question: Question | None = None
 
     @property
     def name(self) -> str:
@@ -101,6 +115,10 @@ def puzzles() -> tuple[Puzzle, ...]:
     for entry in _read("ports.yaml"):
         entry["hints"] = tuple(entry["hints"])
         found.append(Puzzle(number=len(found) + 1, track=PORT, **entry))
+    for entry in _read("reads.yaml"):
+        (kind,) = entry.keys() & set(KINDS)
+        question = Question(kind, entry.pop(kind))
+        found.append(Puzzle(number=len(found) + 1, track=READ, question=question, **entry))
     return tuple(found)
 
 

@@ -8,16 +8,20 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from shared.compare.trace.operations import package_folder
 from shared.divergence.causes import kind_of
-from shared.divergence.comparing.differences import Finding
-from shared.divergence.report import finding_lines
-from shared.puzzles.catalogue import FIND, PORT, TRACKS, Puzzle
-from shared.puzzles.judging import Verdict
+from shared.puzzles.catalogue import FIND, PORT, READ, TRACKS, Puzzle
 from shared.puzzles.progress import Place
-from shared.puzzles.screen import padded, sparkline, wrapped
+from shared.puzzles.reading import Truth, clues
+from shared.puzzles.screen import WIDTH, padded, sparkline, wrapped
 from shared.puzzles.trying import Try
 from shared.reporting.words import Text, read_words
+
+if TYPE_CHECKING:
+    from shared.divergence.comparing.finding import Finding
+    from shared.puzzles.judging import Verdict
 
 WORDS = read_words(Path(__file__).with_name("words.yaml"))
 INDENT = "  "
@@ -61,6 +65,9 @@ class Speaker:
         lines += [INDENT + line for line in self.text(puzzle.task).splitlines()]
         if puzzle.track == PORT:
             lines += [*self.say("loop"), INDENT + os.path.relpath(puzzle.loop)]
+        if puzzle.track == READ:
+            folder = os.path.relpath(package_folder("pytorch_lightning").parent)
+            return [*lines, *self.say("answer"), INDENT + folder]
         return [*lines, *self.say("mend" if puzzle.track == FIND else "port"), f"  {puzzle.copy}"]
 
     def verdict(self, puzzle: Puzzle, verdict: Verdict, before: Verdict | None) -> list[str]:
@@ -139,6 +146,24 @@ class Speaker:
             return self.say("changed too much")
         return [*self.say("hint line", line=line), INDENT + source.splitlines()[line - 1].strip()]
 
+    def clue(self, number: int, right: Truth) -> list[str]:
+        """One of three hints to a question."""
+        of = clues(right)
+        key, values = of[number - 1]
+        text = self.text(WORDS[key]).format(**values)
+        return self.say("hint text", number=number, all=len(of), text=text)
+
+    def truth(self, right: Truth) -> list[str]:
+        """The answer to a question, with the lines around it."""
+        if right.line is None:
+            return self.say("the answer", answer=right.name)
+        lines = []
+        for number, text in right.line.excerpt():
+            mark = ">" if number == right.line.number else " "
+            line = f"{INDENT}{mark} {number or '':5} {text}" if number else f"{INDENT}    ..."
+            lines.append(line[:WIDTH].rstrip())
+        return [*self.say("the answer", answer=right.line.place), *lines]
+
     def solution(self, puzzle: Puzzle) -> list[str]:
         """What the kept solution changes of the puzzle."""
         before, after = puzzle.kept.read_text(encoding="utf-8"), puzzle.solution()
@@ -149,6 +174,8 @@ class Speaker:
 
 def first_difference(finding: Finding, files: tuple[Path, Path]) -> list[str]:
     """A difference in the words of the divergence tool, with lines of these two files alone."""
+    from shared.divergence.report import finding_lines  # with torch, which the list need not
+
     names = [str(file.resolve()) for file in files]
     places = [
         [place for place in where if place[0] == name]

@@ -7,13 +7,17 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from shared.compare.trace.events import Trace
 from shared.files import write_atomically
 from shared.forks.client import Forks
-from shared.puzzles.catalogue import COPIES, PORT, Puzzle
+from shared.puzzles.catalogue import COPIES, PORT, READ, Puzzle
 from shared.puzzles.judging import Verdict, judge
 from shared.puzzles.progress import Place, next_unsolved, read_progress, write_progress
+from shared.puzzles.reading import Truth, check, fresh_trace, truth
 from shared.puzzles.saying import Speaker
 from shared.puzzles.trying import Try, run_file
 
@@ -67,6 +71,8 @@ class Session:
         self.puzzles, self.forks, self.speaker = puzzles, forks, speaker
         self.keyboard, self.show = keyboard, show
         self.verdict: Verdict | None = None
+        self.is_solved = False
+        self.trace: Trace | None = None
 
     def run(self, puzzle: Puzzle) -> int:
         """Open puzzles one after the other until the learner leaves.
@@ -77,11 +83,11 @@ class Session:
         following: Puzzle | None = puzzle
         while following is not None:
             puzzle = following
-            self.verdict = None
+            self.verdict, self.is_solved = None, False
             try:
                 following = self.work_at(puzzle)
             except EOFError:
-                return 0 if self.verdict and self.verdict.kind == "solved" else 1
+                return 0 if self.is_solved else 1
         return 0
 
     def work_at(self, puzzle: Puzzle) -> Puzzle | None:
@@ -91,6 +97,8 @@ class Session:
             EOFError: stdin has ended.
         """
         self.say(["", *self.speaker.opening(puzzle, len(self.puzzles))])
+        if puzzle.track == READ:
+            return self.answer(puzzle)
         COPIES.mkdir(parents=True, exist_ok=True)
         if not puzzle.copy.exists():
             write_atomically(puzzle.copy, puzzle.kept.read_bytes())
@@ -108,6 +116,28 @@ class Session:
             following = self.obey(puzzle, word)
             if following is not puzzle:
                 return following
+
+    def answer(self, puzzle: Puzzle) -> Puzzle | None:
+        """One question, until another puzzle is wanted. Returns that one; None to leave."""
+        assert puzzle.question is not None
+        if self.trace is None:
+            self.say(["", *self.speaker.say("loading"), *self.speaker.say("tracing")])
+            self.trace = fresh_trace(self.forks)
+        right = truth(puzzle.question, self.trace)
+        self.say(["", *self.speaker.say("words and answers"), ""])
+        while True:
+            answer = self.keyboard.line(None) or ""
+            if len(answer) < 2 or answer.lower() in WORDS or answer.isdecimal():
+                following = self.obey(puzzle, answer, right)
+                if following is not puzzle:
+                    return following
+                continue
+            reply = check(answer, right)
+            self.say(self.speaker.say(reply))
+            if reply == "right":
+                self.say(self.speaker.truth(right))
+                self.solve(puzzle)
+            self.say([""])
 
     def right_run(self, puzzle: Puzzle) -> Try:
         """The run that the learner's has to equal, made anew: its last bits are this machine's."""
@@ -130,17 +160,27 @@ class Session:
             told = error.strerror or str(error)
             return self.say(self.speaker.say("unreadable", file=puzzle.copy, error=told))
         before, self.verdict = self.verdict, judge(puzzle, mine, right)
+        self.is_solved = False
         self.say(self.speaker.verdict(puzzle, self.verdict, before))
         if self.verdict.kind == "solved":
-            place = self.place_of(puzzle)
-            place.solved = True
-            write_progress(puzzle.number, place)
-            following = next_unsolved(self.puzzles, puzzle.number)
-            self.say(self.speaker.solved(puzzle, following))
+            self.solve(puzzle)
         self.say(["", *self.speaker.say("words"), ""])
 
-    def obey(self, puzzle: Puzzle, word: str) -> Puzzle | None:
-        """Do what was typed. Returns the puzzle to go on with; None to leave."""
+    def solve(self, puzzle: Puzzle) -> None:
+        self.is_solved = True
+        self.note(puzzle, solved=True)
+        following = next_unsolved(self.puzzles, puzzle.number)
+        self.say(self.speaker.solved(puzzle, following))
+
+    def obey(self, puzzle: Puzzle, word: str, right: Truth | None = None) -> Puzzle | None:
+        """Do what was typed.
+
+        Args:
+            right: what is right, where the puzzle is a question.
+
+        Returns:
+            The puzzle to go on with; None to leave.
+        """
         number = word if word.isdecimal() else ""
         word = next((w for w in WORDS if word.lower() in (w, w[0])), "")
         if number and 1 <= int(number) <= len(self.puzzles):
@@ -150,16 +190,16 @@ class Session:
         if word == "next":
             return self.next_after(puzzle)
         if word == "hint":
-            self.hint(puzzle)
+            self.hint(puzzle, right)
         elif word == "solution":
             self.note(puzzle, shown=True)
-            self.say(self.speaker.solution(puzzle))
-        elif word == "reset":
+            self.say(self.speaker.truth(right) if right else self.speaker.solution(puzzle))
+        elif word == "reset" and right is None:
             self.reset(puzzle)
         elif word == "list":
             self.say(self.speaker.the_list(self.puzzles, read_progress()))
         else:
-            self.say(self.speaker.say("words"))
+            self.say(self.speaker.say("words and answers" if right else "words"))
         self.say([""])
         return puzzle
 
@@ -168,18 +208,20 @@ class Session:
         following = next_unsolved(self.puzzles, puzzle.number)
         return following or self.puzzles[puzzle.number % len(self.puzzles)]
 
-    def hint(self, puzzle: Puzzle) -> None:
-        if self.verdict is not None and self.verdict.kind == "solved":
+    def hint(self, puzzle: Puzzle, right: Truth | None) -> None:
+        if self.is_solved:
             return self.say(self.speaker.say("all right"))
         number = self.place_of(puzzle).hints + 1
         if number > 3:
             for again in (1, 2, 3):
-                self.say(self.hinted(puzzle, again))
+                self.say(self.hinted(puzzle, again, right))
             return self.say(self.speaker.say("no more hints"))
         self.note(puzzle, hints=number)
-        self.say(self.hinted(puzzle, number))
+        self.say(self.hinted(puzzle, number, right))
 
-    def hinted(self, puzzle: Puzzle, number: int) -> list[str]:
+    def hinted(self, puzzle: Puzzle, number: int, right: Truth | None) -> list[str]:
+        if right is not None:
+            return self.speaker.clue(number, right)
         with contextlib.suppress(OSError):
             source = puzzle.copy.read_text(encoding="utf-8", errors="replace")
             return self.speaker.hint(puzzle, number, self.verdict, source)
@@ -192,12 +234,9 @@ class Session:
         write_atomically(puzzle.copy, puzzle.kept.read_bytes())
         self.say(self.speaker.say("is reset"))
 
-    def note(self, puzzle: Puzzle, hints: int | None = None, shown: bool | None = None) -> None:
-        """Remember that a hint or the solution was seen."""
-        place = self.place_of(puzzle)
-        place.hints = place.hints if hints is None else hints
-        place.shown = place.shown if shown is None else shown
-        write_progress(puzzle.number, place)
+    def note(self, puzzle: Puzzle, **changes: Any) -> None:
+        """Remember that a hint or the solution was seen, or that the puzzle is solved."""
+        write_progress(puzzle.number, replace(self.place_of(puzzle), **changes))
 
     def place_of(self, puzzle: Puzzle) -> Place:
         return read_progress().get(puzzle.number, Place())

@@ -92,8 +92,9 @@ def test_what_is_loaded_ahead_is_not_there_until_it_is_imported():
     Path("pytorch_lightning/__init__.py").write_text("from pytorch_lightning.inner import number\n")
     Path("pytorch_lightning/inner.py").write_text("number = 7\nprint('loaded')\n")
     Path("program.py").write_text(
-        "import sys\n"
+        "import importlib.util, os, sys\n"
         "print('pytorch_lightning' in sys.modules)\n"
+        "print(os.path.relpath(importlib.util.find_spec('pytorch_lightning').origin))\n"
         "from pytorch_lightning import inner, number\n"
         "print('pytorch_lightning.inner' in sys.modules, number, inner.__spec__.name)\n"
     )
@@ -101,7 +102,11 @@ def test_what_is_loaded_ahead_is_not_there_until_it_is_imported():
         patch.setenv("PYTHONPATH", str(Path.cwd()))
         with open_forks(("pytorch_lightning",)) as forks:
             written = finished(forks, "program.py")[1]
-    assert written.splitlines() == ["False", "True 7 pytorch_lightning.inner"]
+    assert written.splitlines() == [
+        "False",
+        "pytorch_lightning/__init__.py",
+        "True 7 pytorch_lightning.inner",
+    ]
 
 
 def test_a_program_that_runs_on_can_be_ended(forks):

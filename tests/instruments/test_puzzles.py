@@ -3,6 +3,7 @@ whatever else a learner's file does gets one clear answer."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -16,13 +17,16 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from shared.compare.trace.events import Trace
+from shared.compare.trace.tracing import Both
 from shared.divergence.causes import KINDS, kind_of
 from shared.errors import RunError
 from shared.forks.client import Forks, open_forks
 from shared.puzzles.__main__ import language_of
-from shared.puzzles.catalogue import COPIES, FIND, PORT, Puzzle, puzzles
+from shared.puzzles.catalogue import COPIES, FIND, PORT, READ, Puzzle, puzzles
 from shared.puzzles.judging import Verdict, judge
 from shared.puzzles.progress import PATH, Place, next_unsolved, read_progress, write_progress
+from shared.puzzles.reading import check, clues, fresh_trace, truth
 from shared.puzzles.saying import WORDS, Speaker
 from shared.puzzles.screen import WIDTH, sparkline, width, wrapped
 from shared.puzzles.session import Keyboard, Session
@@ -32,8 +36,8 @@ ALL = puzzles()
 FIRST = ALL[0]
 ENGLISH, CHINESE = Speaker("en"), Speaker("zh")
 SPEAKERS = (ENGLISH, CHINESE)
-# What stands for all where all would take too long; of the others, the session below solves one.
-QUICK: set[int] = set()
+# What stands for all where all would take too long. The session below solves the first puzzle.
+QUICK = {20}
 
 
 def each(*tracks: str) -> list[object]:
@@ -57,25 +61,34 @@ def tried(forks: Forks, source: str, limit: float = 120) -> Try:
     return run_file(forks, Path("mine.py"), limit)
 
 
-def right_run(forks: Forks, puzzle: Puzzle) -> Try:
-    if puzzle.track == PORT:
-        return run_file(forks, puzzle.loop, 120)
-    Path("right.py").write_text(puzzle.solution())
-    return run_file(forks, Path("right.py"), 120)
+@pytest.fixture(scope="module")
+def right_run(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Puzzle], Try]:
+    """`right_run(puzzle)` is the run that a learner's has to equal, made once."""
+    folder = tmp_path_factory.mktemp("right")
+
+    @functools.cache
+    def made(number: int) -> Try:
+        puzzle = ALL[number - 1]
+        if puzzle.track == PORT:
+            return run_file(forks, puzzle.loop, 120)
+        (folder / puzzle.name).write_text(puzzle.solution())
+        return run_file(forks, folder / puzzle.name, 120)
+
+    return lambda puzzle: made(puzzle.number)
 
 
 @pytest.fixture(scope="module")
-def right(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Try:
+def right(right_run: Callable[[Puzzle], Try]) -> Try:
     """The right run of the first puzzle."""
-    path = tmp_path_factory.mktemp("right") / "right.py"
-    path.write_text(FIRST.solution())
-    return run_file(forks, path, 120)
+    return right_run(FIRST)
 
 
 @pytest.mark.parametrize("puzzle", each(FIND))
-def test_a_mistake_to_find_is_there_at_first_and_each_hint_tells_the_truth(forks, puzzle):
+def test_a_mistake_to_find_is_there_at_first_and_each_hint_tells_the_truth(
+    forks, right_run, puzzle
+):
     source = puzzle.kept.read_text()
-    verdict = judge(puzzle, tried(forks, source), right_run(forks, puzzle))
+    verdict = judge(puzzle, tried(forks, source), right_run(puzzle))
     assert (verdict.kind, verdict.mine.how, verdict.mine.error) == ("differs", "finished", "")
     assert puzzle.mistake is not None and verdict.finding is not None
     assert (verdict.finding.cause, verdict.finding.step) == (puzzle.mistake.cause, puzzle.step)
@@ -90,15 +103,106 @@ def test_a_mistake_to_find_is_there_at_first_and_each_hint_tells_the_truth(forks
 
 
 @pytest.mark.parametrize("puzzle", each(FIND, PORT))
-def test_a_puzzle_is_solved_by_its_kept_solution(forks, puzzle):
+def test_a_puzzle_is_solved_by_its_kept_solution(forks, right_run, puzzle):
     mine = tried(forks, puzzle.solution())
-    verdict = judge(puzzle, mine, right_run(forks, puzzle))
+    verdict = judge(puzzle, mine, right_run(puzzle))
     assert (verdict.kind, verdict.what, mine.error) == ("solved", "", "")
     assert mine.weights
 
 
-def test_all_texts_are_there_in_both_languages_and_fit_the_screen():
-    assert len(ALL) >= 15 and [puzzle.number for puzzle in ALL] == [*range(1, len(ALL) + 1)]
+@pytest.mark.parametrize("puzzle", each(PORT))
+def test_a_port_is_not_done_at_first_and_the_answer_is_short(forks, right_run, puzzle):
+    verdict = judge(puzzle, tried(forks, puzzle.kept.read_text()), right_run(puzzle))
+    assert verdict.kind in ("differs", "crashed", "points")
+    lines = ENGLISH.verdict(puzzle, verdict, None)
+    assert len(lines) <= 24 and all(width(line) <= 80 for line in lines)
+    assert not any("child.py" in line or "<string>" in line for line in lines)
+    if verdict.finding is not None:
+        assert any(line.startswith("FIRST DIFFERENCE") for line in lines)
+        assert any(f"loops/{puzzle.name}:" in line for line in lines)
+
+
+def test_a_loop_by_hand_is_no_port(forks, right_run):
+    puzzle = next(puzzle for puzzle in ALL if puzzle.number in QUICK)
+    by_hand = replace(right_run(puzzle), copied="")
+    assert by_hand.trainer_steps == 0
+    assert judge(puzzle, by_hand, right_run(puzzle)).kind == "by-hand"
+    copied = judge(puzzle, right_run(puzzle), right_run(puzzle))
+    assert copied.kind == "copied" and copied.mine.copied.endswith(f"loops/{puzzle.name}")
+
+
+@pytest.fixture(scope="session")
+def trace(traced: list[Both]) -> Trace:
+    """Lightning's side of the run with clipped gradients, as a puzzle traces it anew."""
+    return next(both.lightning for both in traced if both.flag.startswith("--gradient_clip_val"))
+
+
+QUESTIONS = [puzzle for puzzle in ALL if puzzle.track == READ]
+# What the hooks are called, and what the lines of Lightning say.
+RIGHT = {
+    "optimizer.zero_grad": "zero_grad()", "loss.backward": "backward(", "batch.to": ".to(device",
+    "scheduler.step": "scheduler.step(", "module.train": "restore(", "optimizer.step": ".step(",
+    "after loss.backward": "on_after_backward", "before clip_grad_norm_":
+    "on_before_optimizer_step", "around clip_grad_norm_": "configure_gradient_clipping",
+    "around training_step": "optimizer_step",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("puzzle", QUESTIONS, ids=lambda p: str(p.question))
+def test_a_question_has_one_right_answer_that_the_trace_knows(trace, puzzle):
+    right = truth(puzzle.question, trace)
+    assert puzzle.question is not None
+    if right.line is None:
+        assert right.name == RIGHT[f"{puzzle.question.kind} {puzzle.question.of}"]
+        answers = [right.name, f"LightningModule.{right.name}", f" {right.name}() "]
+        wrong = {"on_fit_start": "wrong name", "core/module.py:3": "want name", "?": "no answer"}
+        said = [right.name.startswith(str(clues(right)[1][1]["part"])), len(clues(right)) == 3]
+    else:
+        assert RIGHT[puzzle.question.of] in right.line.text
+        file, number = right.line.file, right.line.number
+        short = "/".join(file.split("/")[-2:])
+        answers = [right.line.place, f"{short}:{number}", f"/x/{file}:{number}", right.name]
+        wrong = {
+            f"{short}:{number - 1}": "near line", f"{short}:1": "wrong line",
+            f"x{short}:{number}": "wrong file", "on_fit_start": "wrong name", "3 4": "no answer",
+        }  # fmt: skip
+        said = [file.startswith(clues(right)[0][1]["folder"]), clues(right)[1][1]["file"] == file]
+    assert all(said)
+    assert [check(answer, right) for answer in answers] == ["right"] * len(answers)
+    assert {answer: check(answer, right) for answer in wrong} == wrong
+    assert {*wrong.values(), *(key for key, _ in clues(right))} <= WORDS.keys()
+    assert all(width(line) <= 80 for line in ENGLISH.truth(right))
+
+
+@pytest.mark.long
+def test_a_trace_made_while_one_waits_says_the_same(forks, trace):
+    anew = fresh_trace(forks)
+    for puzzle in QUESTIONS:
+        assert truth(puzzle.question, anew) == truth(puzzle.question, trace)
+
+
+def test_a_learner_answers_a_question(trace):
+    puzzle = QUESTIONS[0]
+    right = truth(puzzle.question, trace)
+    assert right.line is not None
+    typist = Typist()
+    typed = ("core/module.py:1", "h", "hint", "reset", right.line.place, "s", "quit")
+    os.write(typist.writing, "".join(f"{word}\n" for word in typed).encode())
+    session = session_of(typist)
+    session.trace = trace
+    assert session.run(puzzle) == 0
+    said = "\n".join(typist.lines)
+    places = [said.index(part) for part in (
+        "the file is right", "Hint 1 of 3", "Hint 2 of 3", "an answer; or", "Right:", "next opens",
+    )]  # fmt: skip
+    assert places[:3] == sorted(places[:3]) and places[4:] == sorted(places[4:])
+    assert read_progress()[puzzle.number] == Place(solved=True, hints=2, shown=True)
+    assert all(width(line) <= 80 for line in typist.lines)
+
+
+def test_all_texts_are_there_in_both_languages_and_fit_the_screen(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert len(ALL) >= 35 and [puzzle.number for puzzle in ALL] == [*range(1, len(ALL) + 1)]
     for speaker in SPEAKERS:
         for puzzle in ALL:
             lines = speaker.opening(puzzle, len(ALL))

@@ -40,7 +40,7 @@ for epoch in range(2):
         loss.backward()
         body.step()
         head.step()
-    last_step = (epoch + 1) * 2 * len(train_loader) - 1  # each step of each optimizer counts
+    last_step = (epoch + 1) * len(train_loader) - 1
     val_loss, val_accuracy = evaluate(module, val_loader)
     writer.add_scalar("val/loss", val_loss, last_step)
     writer.add_scalar("val/accuracy", val_accuracy, last_step)
