@@ -3,8 +3,6 @@
 Lightning: ModelCheckpoint(...), trainer.fit(ckpt_path=...), load_from_checkpoint(...)
 """
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any
@@ -14,21 +12,7 @@ import torch
 from raw_pytorch import devices, distributed
 from raw_pytorch.module import ImageClassifier
 from shared.checkpoint_format import MODULE_HPARAMS
-from shared.checkpoints import check_checkpoint, find_checkpoint
-from shared.config import Config
 from shared.files import write_atomically
-
-
-def load(config: Config) -> dict[str, Any] | None:
-    """Read the checkpoint that `--ckpt_path` names, if there is one to resume from.
-
-    Raises:
-        UsageError: there is no such file, or it comes from another recipe.
-        RunError: the file is damaged.
-    """
-    if config.ckpt_path is None:
-        return None
-    return check_checkpoint(find_checkpoint("raw_pytorch", config), config, resume=True)
 
 
 def is_due(every_n_steps: int | None, global_step: int) -> bool:

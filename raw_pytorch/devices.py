@@ -3,8 +3,6 @@
 Lightning: Trainer(accelerator=..., deterministic=True)
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

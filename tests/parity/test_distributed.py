@@ -3,104 +3,16 @@ nobody left waiting for one that died."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from conftest import ROOT
 from support.ddp_worker import record
 from support.record import SIDES
+from support.two_processes import BARE, NO_ADAM, NO_NORM, OPTIONS
 
 from shared.checkpoints import read_checkpoint
 from shared.config import Config
 from shared.errors import UsageError
-
-BATCH = 50
-OPTIONS = dict(max_epochs=2, batch_size=BATCH, accelerator="cpu", log_every_n_steps=1)
-EVERYTHING = dict(
-    dropout=0.3, accumulate_grad_batches=3, gradient_clip_val=0.5, precision="bf16-mixed",
-    early_stopping_patience=1, num_workers=1, checkpoint_every_n_steps=2,
-)  # fmt: skip
-NO_ADAM = ["whole_batches", "without_adam"]
-NO_NORM = [*NO_ADAM, "without_batch_norm"]
-WORKER = ROOT / "tests/support/ddp_worker.py"
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
-
-
-@pytest.fixture(scope="module")
-def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """`start(*command)` starts a process that ends with the tests, with all it has started."""
-    started = []
-
-    def begin(*command: object, **options: Any) -> subprocess.Popen:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("TORCHELASTIC")}
-        environment.update(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
-        # Or processes that are started again read the addresses of the dead ones
-        # (pytorch/pytorch#135712).
-        environment.update(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
-        process = subprocess.Popen(
-            list(map(str, command)),
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            **options,
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def job(name: str, side: str, folder: Path, *alterations: str, **options: Any) -> dict[str, Any]:
-    interrupt = options.pop("interrupt", None)
-    options = {**OPTIONS, "run_dir": str(folder / f"{name}-{side}"), **options}
-    return dict(
-        name=f"{name}-{side}", side=side, options=options, alterations=alterations,
-        interrupt=interrupt, predicts=name == "whole",
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory, start) -> list[dict[str, Any]]:
-    """What each of two processes computed, by name of the job: started once, for it takes long."""
-    folder = tmp_path_factory.mktemp("two")
-    jobs = []
-    for side, other in (SIDES, SIDES[::-1]):
-        jobs += [
-            job("plain", side, folder),
-            job("everything", side, folder, **EVERYTHING),
-            job("with norm", side, folder, *NO_ADAM, batch_size=32, max_epochs=1, dropout=0),
-            job("no norm", side, folder, *NO_NORM, batch_size=32, max_epochs=1, dropout=0),
-            job("stopped", side, folder, dropout=0.3, interrupt=[1, 15]),
-            job("whole", side, folder, dropout=0.3),
-        ]  # fmt: skip
-        # Each side goes on where the other was stopped.
-        resumed = job("resumed", side, folder, dropout=0.3, ckpt_path="last")
-        resumed["options"]["run_dir"] = str(folder / f"stopped-{other}")
-        jobs.append(resumed)
-    # Those that go on need those that were stopped.
-    jobs.sort(key=lambda j: j["name"].startswith("resumed"))
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    process = start(
-        *TORCHRUN, "--standalone", "--nproc_per_node=2", WORKER, folder,
-        cwd=folder,
-    )  # fmt: skip
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, out + err
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
 
 def flat(lists: list[list[int]]) -> list[int]:
@@ -232,7 +144,7 @@ def test_one_and_two_processes_differ_by_batch_norm_and_otherwise_by_rounding(si
     """The same 64 images make a step, in one process or as two times 32. Each process normalises
     with the mean of its own 32; without batch norm, only sums are taken in another order. A float32
     is exact to 6e-8, and 19 steps with momentum let that grow: measured, to 8e-6, against 9e-2."""
-    options = dict(OPTIONS, batch_size=64, max_epochs=1, dropout=0)
+    options = dict(OPTIONS, batch_size=64, **BARE)
     differences = {}
     for name, alterations in {"with norm": NO_ADAM, "no norm": NO_NORM}.items():
         alone = record(side, dict(options, run_dir=str(tmp_path / name)), alterations)
@@ -251,155 +163,3 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(done, tmp_path):
 
     with pytest.raises(UsageError, match=r"--devices: 1 process in all; .* with 2"):
         train(Config(**{**OPTIONS, "run_dir": str(tmp_path / "new"), "ckpt_path": str(path)}))
-
-
-# As programs
-
-
-def ended(process: subprocess.Popen, timeout: float = 100) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=timeout)
-    return process.returncode, out, err
-
-
-def fingerprint(out: str) -> str:
-    lines = [line.split()[-1] for line in out.splitlines() if line.startswith("weights ")]
-    assert len(lines) == 1, out
-    return lines[0]
-
-
-FLAGS = ["--max_epochs", 2, "--batch_size", BATCH, "--accelerator", "cpu"]
-
-
-@pytest.mark.parametrize("side", SIDES)
-def test_devices_starts_the_processes_by_itself(side, start, done, tmp_path):
-    status, out, err = ended(
-        start(sys.executable, "-m", side, "train", "--devices", 2, *FLAGS, cwd=tmp_path)
-    )
-    assert status == 0, err
-    # What C++ says when a process ends while a thread of its gives up its connection: seen once in
-    # some forty runs, after everything was done.
-    assert err.replace("terminate called without an active exception\n", "") == ""
-    assert fingerprint(out) == done[0]["plain-raw_pytorch"]["summary"]["weights_sha256"]
-    assert "2 × cpu" in out
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("side", SIDES)
-def test_two_machines_are_one_run(side, start, done, tmp_path):
-    """Two agents on one machine, which know nothing of each other but the meeting point."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    nodes = [
-        start(
-            *TORCHRUN, "--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", "--rdzv_id=1",
-            f"--rdzv_endpoint=127.0.0.1:{port}", "--local_addr=127.0.0.1", "-m", side, "train",
-            "--devices", 1, "--num_nodes", 2, *FLAGS, cwd=tmp_path,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    outcomes = [ended(node) for node in nodes]
-    assert [status for status, _, _ in outcomes] == [0, 0], outcomes
-    out = "".join(out for _, out, _ in outcomes)
-    assert fingerprint(out) == done[0]["plain-raw_pytorch"]["summary"]["weights_sha256"]
-    assert [path.name for path in (tmp_path / "runs" / side / "digits").iterdir()] == ["version_0"]
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("side", SIDES)
-def test_a_run_goes_on_by_itself_after_one_process_was_killed(side, start, done, tmp_path):
-    process = start(
-        *TORCHRUN, "--standalone", "--nproc_per_node=2", "--max_restarts=1",
-        WORKER, "die", side, 17, "kill", *FLAGS,
-        "--checkpoint_every_n_steps", 5, cwd=tmp_path,
-    )  # fmt: skip
-    status, out, err = ended(process)
-    assert status == 0, err
-    assert fingerprint(out) == done[0]["plain-raw_pytorch"]["summary"]["weights_sha256"]
-    assert [path.name for path in (tmp_path / "runs" / side / "digits").iterdir()] == ["version_0"]
-
-
-@pytest.mark.parametrize("side", SIDES)
-def test_a_process_that_fails_ends_the_others_and_says_why(side, start, tmp_path):
-    began = time.monotonic()
-    process = start(
-        *TORCHRUN, "--standalone", "--nproc_per_node=2", WORKER, "die", side,
-        3, "raise", *FLAGS, cwd=tmp_path,
-    )  # fmt: skip
-    status, _, err = ended(process)
-    assert status != 0
-    assert "error: process 1: the second process has had enough" in err
-    # Far less than it would wait for the other.
-    assert time.monotonic() - began < 60
-
-
-@pytest.mark.long
-@pytest.mark.fault("a loss that is NaN or infinite", kind="failures")
-@pytest.mark.parametrize("side", SIDES)
-def test_a_loss_that_is_no_number_in_one_process_ends_all_of_them(side, start, tmp_path):
-    process = start(
-        *TORCHRUN, "--standalone", "--nproc_per_node=2", WORKER, "die", side,
-        7, "nan", *FLAGS, "--checkpoint_every_n_steps", 5, cwd=tmp_path,
-    )  # fmt: skip
-    status, _, err = ended(process)
-    assert status != 0
-    assert "error: process 1: the loss became nan at step 7 (epoch 0, batch 7" in err
-    run_dir = tmp_path / "runs" / side / "digits" / "version_0"
-    last = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
-    assert last["global_step"] == 5
-    assert all(tensor.isfinite().all() for tensor in last["state_dict"].values())
-
-
-@pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (["--devices", 3], "--devices: got 3, but torchrun started 2 processes"),
-        (["--devices", 2, "--num_nodes", 2], "--num_nodes: got 2, but torchrun started 1 machines"),
-    ],
-)
-def test_flags_that_disagree_with_torchrun_are_answered_by_one_process(
-    side, flags, words, command, one_line, monkeypatch
-):
-    torchrun = dict(TORCHELASTIC_RUN_ID="x", LOCAL_WORLD_SIZE="2", WORLD_SIZE="2")
-    for rank in ("0", "1"):
-        for name, value in dict(torchrun, RANK=rank, LOCAL_RANK=rank).items():
-            monkeypatch.setenv(name, value)
-        outcome = command(side, "train", *flags)
-        assert (outcome.status, outcome.out) == (2, "")
-        if rank == "0":
-            one_line(outcome.err, words)
-        else:
-            assert outcome.err == ""
-
-
-@pytest.mark.parametrize("side", SIDES)
-def test_more_machines_need_torchrun(side, command, one_line):
-    outcome = command(side, "train", "--num_nodes", 2, "--accelerator", "cpu")
-    assert outcome.status == 2
-    one_line(outcome.err, "--num_nodes", "torchrun")
-
-
-@pytest.mark.parametrize("side", SIDES)
-def test_more_devices_than_there_are_is_refused(side, command, one_line, monkeypatch):
-    from pytorch_lightning.accelerators import CUDAAccelerator
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(CUDAAccelerator, "is_available", lambda: True)
-    monkeypatch.setattr(CUDAAccelerator, "auto_device_count", lambda: 1)
-    outcome = command(side, "train", "--devices", 4, "--accelerator", "cuda")
-    assert outcome.status == 2
-    one_line(outcome.err, "--devices: got 4", "1 of kind cuda")
-
-
-@pytest.mark.parametrize("side", SIDES)
-def test_torchrun_says_how_many_there_are_where_the_flags_do_not(side, monkeypatch):
-    for name, value in dict(
-        TORCHELASTIC_RUN_ID="x", LOCAL_WORLD_SIZE="2", WORLD_SIZE="6", RANK="5", LOCAL_RANK="1"
-    ).items():
-        monkeypatch.setenv(name, value)
-    config = Config()
-    assert (config.devices, config.num_nodes) == (2, 3)

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from support.record import SIDES, at_batch
 
+from shared.errors import run
+
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
 
@@ -72,7 +74,7 @@ def test_the_line_about_an_interrupt_stands_below_the_bar(side, tmp_path, monkey
     monkeypatch.setattr("sys.stderr", terminal)
     main = importlib.import_module(f"{side}.__main__").main
     with at_batch(20, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(SystemExit):
-        main()
+        run(main)
     *_, bar, line, end = terminal.getvalue().split("\n")
     assert re.search(r"Epoch 1.*/13 ", bar)
     assert line.startswith("error: interrupted by SIGTERM; to resume: ")
@@ -88,7 +90,7 @@ def test_a_terminal_is_told_what_is_trained_before_the_libraries_load(side, monk
     monkeypatch.setitem(sys.modules, f"{side}.train", None)
     monkeypatch.setitem(sys.modules, "raw_pytorch.distributed", None)
     with pytest.raises(SystemExit):
-        importlib.import_module(f"{side}.__main__").main()
+        run(importlib.import_module(f"{side}.__main__").main)
     assert terminal.getvalue() == "training      digits, ConvNet of width 16, 1 epoch\n"
 
 
