@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +18,10 @@ from typing import IO
 
 SERVER = Path(__file__).with_name("server.py")
 # What takes seconds to import, and is installed.
-SLOW = ("torch", "torch.utils.tensorboard", "pytorch_lightning", "matplotlib.figure", "yaml")
+SLOW = (
+    "torch", "torch.utils.tensorboard", "torchmetrics.classification", "pytorch_lightning",
+    "matplotlib.figure", "jsonargparse", "yaml",
+)  # fmt: skip
 
 
 class Fork:
@@ -59,6 +64,16 @@ class Forks:
 
     def __init__(self, requests: socket.socket) -> None:
         self.requests = requests
+        self.asking = threading.Lock()
+        self.started: list[Fork] = []
+
+    def popen(
+        self, words: Sequence[str], cwd: Path | None, env: Mapping[str, str], stdout: IO[str],
+        **_: object,
+    ) -> Fork:  # fmt: skip
+        """Start a program as `subprocess.Popen` would, with those of its arguments that the
+        divergence tool gives; stderr goes where stdout goes."""
+        return self.start(words, cwd or Path.cwd(), stdout, env)
 
     def start(
         self,
@@ -85,9 +100,19 @@ class Forks:
         with theirs:
             files = [output.fileno(), (errors or output).fileno(), theirs.fileno()]
             data = json.dumps(request).encode() + b"\n"
-            sent = socket.send_fds(self.requests, [data], files)
-            self.requests.sendall(data[sent:])
-        return Fork(words, ours)
+            with self.asking:
+                sent = socket.send_fds(self.requests, [data], files)
+                self.requests.sendall(data[sent:])
+        fork = Fork(words, ours)
+        self.started.append(fork)
+        return fork
+
+    def end(self) -> None:
+        """End what still runs."""
+        for fork in self.started:
+            if fork.returncode is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(fork.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -101,7 +126,11 @@ def open_forks(modules: Sequence[str] = SLOW) -> Iterator[Forks]:
         server = subprocess.Popen(words, stdin=theirs.fileno(), start_new_session=True)
     try:
         with ours:
-            yield Forks(ours)
+            forks = Forks(ours)
+            try:
+                yield forks
+            finally:
+                forks.end()
     finally:
         server.kill()
         server.wait()

@@ -29,7 +29,7 @@ from shared.divergence.records import Run, read
 from shared.divergence.report import report
 from shared.mistakes.catalogue import Mistake, mistakes, twins
 from shared.mistakes.edits import Edit, changed
-from shared.mistakes.gallery import OPTIONS, exhibit
+from shared.mistakes.gallery import OPTIONS, exhibit, right_run
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests/support/fixtures"
@@ -125,7 +125,7 @@ def test_a_mistake_is_named_at_its_step(mistake, right_runs, as_found, tmp_path)
     "mistake", [m for m in mistakes() if m not in ALONE], ids=lambda m: f"{m.side}: {m.name}"
 )
 def test_a_mistake_of_several_processes_is_named_at_its_step(mistake, tmp_path):
-    row = exhibit(mistake, tmp_path, {})
+    row = exhibit(mistake, tmp_path, right_run(mistake, tmp_path))
     assert row["found"] == row["expected"] == {"cause": mistake.cause, "step": mistake.step}
 
 

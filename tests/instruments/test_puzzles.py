@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support.programs import ROOT
 
 from shared.compare.trace.events import Trace
 from shared.compare.trace.tracing import Both
 from shared.divergence.causes import KINDS, kind_of
+from shared.divergence.command import Command, record
+from shared.divergence.comparing.differences import compare
 from shared.errors import RunError
 from shared.forks.client import Forks, open_forks
 from shared.puzzles.__main__ import language_of
@@ -436,6 +439,20 @@ def test_the_list_is_shown_without_loading_anything(command):
     done = command("shared.puzzles", "--language", "zh")
     assert (done.status, done.err) == (0, "")
     assert done.out.splitlines()[0] == CHINESE.the_list(ALL, {})[0]
+
+
+@pytest.mark.long
+def test_a_run_in_a_fork_is_recorded_as_that_of_a_process_is(forks, tmp_path):
+    shutil.copy(ROOT / "tests/support/fixtures/plain_script.py", tmp_path / "program.py")
+    command = Command(["python"], ["program.py"])
+    paths = tmp_path / "process.jsonl", tmp_path / "fork.jsonl"
+    process, ended = record(command, paths[0], 10, 120, tmp_path)
+    fork, how = record(command, paths[1], 10, 120, tmp_path, forks.popen)
+    assert how == ended and process.steps and compare(process, fork) == compare(process, process)
+    assert process.end is not None and fork.end is not None
+    assert fork.end["lightning"] is process.end["lightning"] is False
+    places = [[step.backwards[0]["where"] for step in run.steps] for run in (process, fork)]
+    assert places[0] == places[1] and places[0][0]
 
 
 def test_ctrl_c_leaves_quietly():
