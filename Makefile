@@ -2,7 +2,6 @@
 
 DATASET ?= digits
 PORT ?= 6006
-N ?=
 PYTHON ?= python3
 LOCK ?= requirements.lock
 export LOCK TORCH_INDEX
@@ -16,9 +15,8 @@ WORKERS = $(shell $(PY) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help raw lightning basic compare puzzle test minimal diff tensorboard mistakes setup
-.PHONY: accuracy bench bench-peers test-long test-chaos test-xla lint readme lock audit clean
-.PHONY: distclean
+.PHONY: help raw lightning basic compare test minimal diff tensorboard mistakes setup accuracy bench
+.PHONY: bench-peers test-long test-chaos test-xla lint readme lock audit clean distclean puzzle
 
 ##@ To learn:
 raw: $(READY) ## Train with the raw PyTorch loop, then test

@@ -53,4 +53,4 @@ trainer.save_checkpoint("first.ckpt")
 torch.manual_seed(1)  # as another program would begin
 module = Classifier()
 trainer = trainer_of(max_epochs=2)
-trainer.fit(module, train_loader, ckpt_path="first.ckpt")
+trainer.fit(module, train_loader, ckpt_path="first.ckpt", weights_only=True)
