@@ -98,7 +98,7 @@ def done(tmp_path_factory, start) -> list[dict[str, Any]]:
         *TORCHRUN, "--standalone", "--nproc_per_node=2", WORKER, folder,
         cwd=folder,
     )  # fmt: skip
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, out + err
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
@@ -256,7 +256,7 @@ def test_a_run_of_two_processes_is_not_resumed_by_one(done, tmp_path):
 # As programs
 
 
-def ended(process: subprocess.Popen, timeout: float = 100) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
 
