@@ -1,11 +1,8 @@
 # make, or make help, lists what there is.
 
 DATASET ?= digits
-DEVICES ?=
-ARGS ?=
 PORT ?= 6006
 PYTHON ?= python3
-TORCH_INDEX ?=
 LOCK ?= requirements.lock
 export LOCK TORCH_INDEX
 
@@ -19,7 +16,7 @@ WORKERS = $(shell $(PY) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help raw lightning basic compare test minimal diff tensorboard mistakes setup accuracy bench
-.PHONY: bench-peers test-long test-chaos test-xla lint types readme lock audit clean distclean
+.PHONY: bench-peers test-long test-chaos test-xla lint readme lock audit clean distclean
 
 ##@ To learn:
 raw: $(READY) ## Train with the raw PyTorch loop, then test
@@ -63,10 +60,9 @@ test-chaos: $(READY)-test ## Break a hundred runs on purpose: nothing may be los
 	$(PY) -m pytest -vv -m chaos --faults=runs/faults/chaos.json $(ARGS)
 test-xla: .venv-xla/.ready ## Test the path of a TPU on XLA's CPU device, in .venv-xla
 	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/parity/test_xla.py $(ARGS)
-lint: types ## Check style, formatting and types
+lint: $(READY)-lint ## Check style, formatting and types
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-types: $(READY)-lint ## Check the types of both sides and of what they share
 	$(PY) -m mypy
 readme: $(READY) ## Write the generated parts of the documents anew
 	$(PY) -m shared.docs

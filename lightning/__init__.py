@@ -28,9 +28,6 @@ for _message in (
 ):
     warnings.filterwarnings("ignore", message=_message)
 # Advertisements and the list of devices come as INFO.
-for _name in (
-    "pytorch_lightning.utilities.rank_zero",
-    "lightning_fabric.utilities.rank_zero",
-    "lightning_fabric.utilities.distributed",
-):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
+logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)

@@ -1,11 +1,6 @@
 """The command: python -m lightning train | test | predict"""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from shared.cli import parse_command
-from shared.config import Config
 from shared.errors import run
 from shared.summary import print_start, print_summary, print_test
 
@@ -13,13 +8,8 @@ from shared.summary import print_start, print_summary, print_test
 def main() -> None:
     # --help and wrong flags are answered before Lightning is imported, which takes seconds.
     command, config, images = parse_command("lightning")
-    run(lambda: start(command, config, images))
-
-
-def start(command: str, config: Config, images: Sequence[str]) -> None:
     if command == "train":
         print_start(config)
-    if command == "train":
         from lightning.train import train
 
         print_summary(train(config))
@@ -34,4 +24,4 @@ def start(command: str, config: Config, images: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

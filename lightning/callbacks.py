@@ -3,8 +3,6 @@
 By hand, these are lines of raw_pytorch/train.py and training_state.py.
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any
@@ -83,11 +81,11 @@ class ResumeWithinEpoch(Callback):
     last validation. The place of the loader is saved by the data module.
 
     Args:
-        metric: the name of the module's training metric.
+        metric: the module's metric of the training accuracy.
         recipe: plain values that are written into each checkpoint under this name.
     """
 
-    def __init__(self, metric: str, recipe: dict[str, Any]) -> None:
+    def __init__(self, metric: Metric, recipe: dict[str, Any]) -> None:
         self.metric = metric
         self.recipe = recipe
         self.saved: dict[str, Any] | None = None
@@ -95,15 +93,14 @@ class ResumeWithinEpoch(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        metric: Metric = getattr(pl_module, self.metric)
         checkpoint["recipe"] = self.recipe
         logged = trainer.callback_metrics
         checkpoint["validated"] = {n: v.item() for n, v in logged.items() if n.startswith("val/")}
         checkpoint["generators"] = generator_state(pl_module.device)
-        with metric.sync_context():  # [ddp] what all processes have counted
-            state = metric.metric_state.items()
+        with self.metric.sync_context():  # [ddp] what all processes have counted
+            state = self.metric.metric_state.items()
             counts = {name: value.clone() for name, value in state if isinstance(value, Tensor)}
-        checkpoint[self.metric] = counts
+        checkpoint["train_accuracy"] = counts
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -116,9 +113,8 @@ class ResumeWithinEpoch(Callback):
         if self.saved is not None and trainer.fit_loop.restarted_mid_epoch:
             restore_generators(self.saved["generators"], pl_module.device)
             if trainer.is_global_zero:  # [ddp] the average is over all processes again
-                metric: Metric = getattr(pl_module, self.metric)
-                for name, value in self.saved[self.metric].items():
-                    setattr(metric, name, value.to(metric.device))
+                for name, value in self.saved["train_accuracy"].items():
+                    setattr(self.metric, name, value.to(self.metric.device))
         self.saved = None
 
 
@@ -134,9 +130,8 @@ class SaveWithinEpoch(Callback):
         self.every_n_steps = every_n_steps
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
-        if self.every_n_steps is None or not is_between_steps(trainer):
-            return
-        if trainer.global_step % self.every_n_steps == 0:
+        is_due = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
+        if is_due and is_between_steps(trainer):
             trainer.save_checkpoint(self.path, weights_only=False)
 
 
@@ -163,8 +158,7 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.interrupt.defer()
         # [ddp] The processes can only stop together, between the same two steps.
-        decide = trainer.strategy.reduce_boolean_decision
-        self.interrupt.any_of = lambda received: decide(received, all=False)
+        self.interrupt.any_of = lambda it: trainer.strategy.reduce_boolean_decision(it, all=False)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
         if is_between_steps(trainer) and self.interrupt.requested():
@@ -183,8 +177,7 @@ class StopOnSignal(Callback):
 class FitClock(Callback):
     """Measures `seconds` from before the first batch to after the last validation."""
 
-    started = 0.0
-    seconds = 0.0
+    started = seconds = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started = time.perf_counter()
@@ -220,8 +213,8 @@ class DrawFigures(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.logits and isinstance(trainer.logger, TensorBoardLogger):
-            probabilities = torch.cat(self.logits).float().softmax(dim=1)
-            probabilities = ranks.gather(probabilities)  # [ddp] from all processes
+            # [ddp] From all processes.
+            probabilities = ranks.gather(torch.cat(self.logits).float().softmax(dim=1))
             if trainer.is_global_zero:
                 writer, step = trainer.logger.experiment, trainer.global_step - 1
                 name, split = self.data.hparams["dataset"], self.data.splits["val"]

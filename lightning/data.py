@@ -1,7 +1,5 @@
 """From files to batches."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytorch_lightning as pl
@@ -32,8 +30,7 @@ class ImageData(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, int]:
         if self.train_loader is None:  # [checkpoint] saved before training starts
-            world_size = self.trainer.world_size if self.trainer else 1
-            return {"epoch": 0, "batch_idx": 0, "world_size": world_size}
+            return {"epoch": 0, "batch_idx": 0, "world_size": self._options()["num_replicas"]}
         return self.train_loader.state_dict()
 
     def load_state_dict(self, state: dict[str, int]) -> None:

@@ -1,11 +1,9 @@
 """The network and the steps that train it."""
 
-from __future__ import annotations
-
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -67,7 +65,6 @@ class ImageClassifier(pl.LightningModule):
         optimizer = make_optimizer(self, self.hparams["lr"], self.hparams["weight_decay"])
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = make_scheduler(optimizer, self.hparams["lr"], total_steps)
-        return {  # [schedule] Without "step", the Trainer would move the rate once an epoch.
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "lr"},
-        }
+        # [schedule] Without "step", the Trainer would move the rate once an epoch.
+        schedule: LRSchedulerConfigType = {"scheduler": scheduler, "interval": "step", "name": "lr"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -3,8 +3,6 @@
 python -m lightning predict --images a.png b.jpg
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 python -m lightning train --dataset mnist --max_epochs 1
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,7 +13,7 @@ from lightning import callbacks as ours
 from lightning.data import ImageData
 from lightning.module import ImageClassifier
 from lightning.trainer import trainer_options
-from shared.checkpoints import check_checkpoint, find_checkpoint
+from shared.checkpoints import resume_from
 from shared.config import Config
 from shared.run_folder import after_restart, create_run_dir
 from shared.signals import Interrupt
@@ -25,11 +23,7 @@ from shared.summary import final_metrics, write_summary
 def train(config: Config) -> dict[str, Any]:
     """Train, then test the best weights. Returns the content of `summary.json`."""
     config = after_restart("lightning", config)  # [ddp] torchrun has replaced a dead process
-    ckpt_path = None
-    saved: dict[str, Any] = {"validated": {}}
-    if config.ckpt_path is not None:  # [resume] refused here, or exactly resumed
-        ckpt_path = find_checkpoint("lightning", config)
-        saved = check_checkpoint(ckpt_path, config, resume=True)
+    ckpt_path, saved = resume_from("lightning", config)  # [resume] None and empty for a new run
     options = trainer_options(config)
     run_dir = create_run_dir("lightning", config)
     folder = run_dir / "checkpoints"
@@ -46,7 +40,7 @@ def train(config: Config) -> dict[str, Any]:
         ModelCheckpoint(folder, "last", enable_version_counter=False),
         ours.SeedEpochs(config.seed),
         ours.CheckLoss(config.log_every_n_steps),
-        ours.ResumeWithinEpoch("train_accuracy", config.recipe()),
+        ours.ResumeWithinEpoch(module.train_accuracy, config.recipe()),
         ours.SaveWithinEpoch(folder / "last.ckpt", config.checkpoint_every_n_steps),
         ours.StopOnSignal(interrupt, folder / "last.ckpt"),
         ours.DrawGraph(),
@@ -74,7 +68,7 @@ def train(config: Config) -> dict[str, Any]:
 
     interrupt.finish()
     # [resume] A run that was stopped after its last epoch does not validate again.
-    metrics: dict[str, Any] = {**saved["validated"], **trainer.callback_metrics}
+    metrics: dict[str, Any] = {**saved.get("validated", {}), **trainer.callback_metrics}
     run_dir = trainer.strategy.broadcast(run_dir)  # [ddp] the first process has made it
     # [test] The weights of the best epoch, not those of the last.
     best = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"

@@ -4,17 +4,13 @@ By hand, this is raw_pytorch/devices.py, distributed.py, precision.py, progress.
 checkpoint.py.
 """
 
-from __future__ import annotations
-
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO, XLACheckpointIO
-from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning.strategies import DDPStrategy
 
 from shared import checkpoint_format, hardware, ranks
@@ -30,17 +26,13 @@ def trainer_options(config: Config) -> dict[str, Any]:
     """
     accelerator = hardware.choose_accelerator(config)
     hardware.make_deterministic(config.threads)
-    if accelerator != "cuda":
-        # Lightning's import sets it: without a GPU, every optimizer step would look for a driver.
-        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-    processes = config.devices * config.num_nodes
     return {
         "accelerator": accelerator,  # [device] modules and batches are moved there
         # [ddp] With devices left out, a Trainer under torchrun takes one device on a CPU, and every
         # process would train a model of its own.
         "devices": config.devices,
         "num_nodes": config.num_nodes,
-        "strategy": DDPStrategy(timeout=ranks.TIMEOUT) if processes > 1 else "auto",
+        "strategy": DDPStrategy(timeout=ranks.TIMEOUT) if config.world_size > 1 else "auto",
         "use_distributed_sampler": False,  # [ddp] Its sampler would count images twice.
         "precision": config.precision,  # [precision] autocast and, for 16-mixed, the loss scaler
         "deterministic": True,  # [seed] equal to the bit on CUDA too
@@ -62,7 +54,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         buffer = io.BytesIO()
-        checkpoint = move_data_to_device(checkpoint, torch.device("cpu"))
         torch.save(checkpoint_format.sealed(checkpoint), buffer)
         write_atomically(Path(path), buffer.getvalue())
 

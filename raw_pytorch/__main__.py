@@ -1,11 +1,6 @@
 """The command: python -m raw_pytorch train | test | predict"""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from shared.cli import parse_command
-from shared.config import Config
 from shared.errors import run
 from shared.summary import print_start, print_summary, print_test
 
@@ -13,10 +8,6 @@ from shared.summary import print_start, print_summary, print_test
 def main() -> None:
     # --help and wrong flags are answered before torch is imported, which takes seconds.
     command, config, images = parse_command("raw_pytorch")
-    run(lambda: start(command, config, images))
-
-
-def start(command: str, config: Config, images: Sequence[str]) -> None:
     if command == "train":
         print_start(config)
     from raw_pytorch import distributed
@@ -38,4 +29,4 @@ def start(command: str, config: Config, images: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

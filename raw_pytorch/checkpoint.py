@@ -3,32 +3,16 @@
 Lightning: ModelCheckpoint(...), trainer.fit(ckpt_path=...), load_from_checkpoint(...)
 """
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from raw_pytorch import devices, distributed
+from raw_pytorch import distributed
 from raw_pytorch.module import ImageClassifier
 from shared.checkpoint_format import MODULE_HPARAMS, sealed
-from shared.checkpoints import check_checkpoint, find_checkpoint
-from shared.config import Config
 from shared.files import write_atomically
-
-
-def load(config: Config) -> dict[str, Any] | None:
-    """Read the checkpoint that `--ckpt_path` names, if there is one to resume from.
-
-    Raises:
-        UsageError: there is no such file, or it comes from another recipe.
-        RunError: the file is damaged.
-    """
-    if config.ckpt_path is None:
-        return None
-    return check_checkpoint(find_checkpoint("raw_pytorch", config), config, resume=True)
 
 
 def is_due(every_n_steps: int | None, global_step: int) -> bool:
@@ -40,7 +24,7 @@ def save(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that an older one stays whole until the new one is."""
     if distributed.rank() == 0:  # [ddp] All have the same weights, and one process writes them.
         buffer = io.BytesIO()
-        torch.save(sealed(devices.to_cpu(state)), buffer)
+        torch.save(sealed(state), buffer)
         write_atomically(path, buffer.getvalue())
     distributed.barrier()  # [ddp] nobody reads it before it is there
 

@@ -1,7 +1,5 @@
 """From files to batches."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -3,8 +3,6 @@
 Lightning: Trainer(devices=..., num_nodes=..., strategy="ddp", use_distributed_sampler=...)
 """
 
-from __future__ import annotations
-
 import atexit
 import logging
 import os
@@ -33,7 +31,7 @@ def launch(config: Config) -> bool:
         UsageError: this machine lacks what the flags ask for.
         SystemExit: with the status of the process that failed first.
     """
-    if ranks.started() or config.devices * config.num_nodes == 1:
+    if ranks.started() or config.world_size == 1:
         return False
     hardware.choose_accelerator(config)
     # A process that fails says why by itself; torchrun's own report would be a page long.

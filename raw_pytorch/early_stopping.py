@@ -3,8 +3,6 @@
 Lightning: EarlyStopping(monitor="val/loss", patience=...)
 """
 
-from __future__ import annotations
-
 import math
 
 

@@ -3,8 +3,6 @@
 Lightning: trainer.fit validates after each epoch, trainer.test(...), and self.log averages
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -4,8 +4,6 @@ other's runs; a raw loop by itself needs none of this.
 Lightning: the Trainer writes and reads these entries by itself
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

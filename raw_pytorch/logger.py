@@ -3,8 +3,6 @@
 Lightning: TensorBoardLogger(...), LearningRateMonitor(...), self.log(...)
 """
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

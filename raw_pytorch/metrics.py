@@ -4,8 +4,6 @@ Lightning: MeanMetric() and MulticlassAccuracy(...) of torchmetrics, which self.
 resets at the end of each epoch
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

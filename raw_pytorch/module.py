@@ -1,7 +1,5 @@
 """The network and the steps that train it."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

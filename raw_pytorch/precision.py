@@ -3,8 +3,6 @@
 Lightning: Trainer(precision="bf16-mixed")
 """
 
-from __future__ import annotations
-
 import torch
 
 

@@ -3,8 +3,6 @@
 Lightning: Trainer(enable_progress_bar=...) and self.log(..., prog_bar=True)
 """
 
-from __future__ import annotations
-
 import sys
 
 from torch import Tensor

@@ -3,8 +3,6 @@
 python -m raw_pytorch test --ckpt_path best
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

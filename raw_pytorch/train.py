@@ -3,8 +3,6 @@
 python -m raw_pytorch train --dataset mnist --max_epochs 1
 """
 
-from __future__ import annotations
-
 import math
 import random
 import time
@@ -22,7 +20,7 @@ from raw_pytorch.module import ImageClassifier
 from raw_pytorch.precision import Precision
 from raw_pytorch.progress import ProgressBar
 from raw_pytorch.training_state import TrainingState
-from shared.checkpoints import read_checkpoint
+from shared.checkpoints import read_checkpoint, resume_from
 from shared.config import Config
 from shared.finite import FiniteLoss, check_val_loss
 from shared.model import compile_network
@@ -35,7 +33,7 @@ from shared.summary import final_metrics, write_summary
 def train(config: Config) -> dict[str, Any]:
     """Train, then test the best weights. Returns the content of `summary.json`."""
     config = after_restart("raw_pytorch", config)  # [ddp] torchrun has replaced a dead process
-    saved = checkpoint.load(config)  # [resume] None for a new run
+    _, saved = resume_from("raw_pytorch", config)  # [resume] empty for a new run
     device = devices.choose(config)  # [device] one name for all that follows
     run_dir = create_run_dir("raw_pytorch", config)
     distributed.start(device)  # [ddp] from here on, all processes pass the same lines
@@ -66,7 +64,7 @@ def train(config: Config) -> dict[str, Any]:
     state = TrainingState(
         config, run_dir, data, module, optimizer, scheduler, scaler, early_stopping, finite_loss
     )
-    if saved is not None:
+    if saved:
         state.load_state_dict(saved)  # [resume] now that everything with a state is there
     logger = Logger(run_dir, config)  # [log] TensorBoard
     logger.graph(module, device)  # [log] first, since a compiled network cannot be drawn

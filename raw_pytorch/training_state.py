@@ -3,8 +3,6 @@
 Lightning: the Trainer collects it, callbacks add to it by state_dict() and on_save_checkpoint()
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from pathlib import Path

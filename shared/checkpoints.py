@@ -54,6 +54,20 @@ def find_checkpoint(side: str, config: Config) -> Path:
     )
 
 
+def resume_from(side: str, config: Config) -> tuple[Path | None, dict[str, Any]]:
+    """The checkpoint that `--ckpt_path` names, and what is in it; None and an empty dictionary for
+    a new run.
+
+    Raises:
+        UsageError: there is no such file, or it comes from another recipe.
+        RunError: the file is damaged.
+    """
+    if config.ckpt_path is None:
+        return None, {}
+    path = find_checkpoint(side, config)
+    return path, check_checkpoint(path, config, resume=True)
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint onto the CPU, running no code that it may hold.
 
@@ -119,9 +133,8 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
     if resume:
         recipe = checkpoint["recipe"]
         _check_recipe(path, config, {name: recipe.get(name) for name in config.recipe()})
-    world_size = config.devices * config.num_nodes
-    if resume and checkpoint[DATA_STATE]["world_size"] != world_size:
-        processes = counted(world_size, "process", "processes")
+    if resume and checkpoint[DATA_STATE]["world_size"] != config.world_size:
+        processes = counted(config.world_size, "process", "processes")
         raise UsageError(
             f"--devices: {processes} in all; {path} was trained with "
             f"{checkpoint[DATA_STATE]['world_size']}"

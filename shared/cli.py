@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import os
 import re
@@ -115,11 +116,28 @@ def _parse(
     program: str, argv: list[str], images: bool, description: str = ""
 ) -> tuple[Config, list[str]]:
     try:
-        return _read(_make_parser(program, description, images), argv, images)
+        config, files = _read(_make_parser(program, description, images), argv, images)
     except UsageError as error:
         fail(str(error), 2)
+    _wait_briefly(config.threads)
+    return config, files
 
 
+# Left to itself, a thread that waits keeps its core busy for as long as it may: good alone, but two
+# runs that share their cores then wait for each other. With these, a thread looks a thousand times,
+# which covers the gaps within a step, and sleeps. LLVM's and Intel's OpenMP count milliseconds.
+BRIEF = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+
+
+def _wait_briefly(threads: int) -> None:
+    """Have threads that wait sleep soon, unless the environment says how they wait. OpenMP reads it
+    once, when torch is loaded."""
+    if threads > 1 and "OMP_WAIT_POLICY" not in os.environ:
+        for name, value in BRIEF.items():
+            os.environ.setdefault(name, value)
+
+
+@functools.cache
 def _make_parser(program: str, description: str, images: bool) -> ArgumentParser:
     need("jsonargparse", "yaml")
     from jsonargparse import ArgumentParser, set_parsing_settings

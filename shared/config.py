@@ -201,6 +201,11 @@ class Config:
         names = ("lr", "weight_decay", "dropout", "width")
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def world_size(self) -> int:
+        """The number of processes, over all machines."""
+        return self.devices * self.num_nodes
+
     def recipe(self) -> dict[str, Any]:
         """What else the weights depend on. A checkpoint holds it under `recipe`, and only a run of
         the same recipe can resume from that checkpoint."""

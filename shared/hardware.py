@@ -35,6 +35,9 @@ def choose_accelerator(config: Config) -> str:
     if not available[kind]:
         raise UsageError(f"--accelerator: {kind} is not available on this machine; use auto or cpu")
     count = {"cuda": torch.cuda.device_count(), "cpu": config.devices}.get(kind, 1)
+    if kind != "cuda":
+        # Lightning's import sets it: without a GPU, every optimizer step would look for a driver.
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     if config.devices > count:
         raise UsageError(
             f"--devices: got {config.devices}; this machine has {count} of kind {kind}"

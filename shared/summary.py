@@ -97,7 +97,7 @@ def write_summary(
         "dataset": config.dataset,
         "seed": config.seed,
         "device": str(device),
-        "world_size": config.devices * config.num_nodes,
+        "world_size": config.world_size,
         "precision": config.precision,
         "epochs": epochs,
         "global_step": last["global_step"],

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support.programs import ROOT
 
 from shared.compare import diff
 from shared.compare.diff import COLOURS, Block, Style, align, differing, draw, fold

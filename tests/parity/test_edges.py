@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.programs import Outcome
 from support.record import SIDES, at_batch
 
 import shared.data

@@ -73,7 +73,8 @@ def test_every_two_features_meet_in_the_grid():
 def test_features_combined_are_equal_to_the_bit(row, tmp_path):
     raw, lightning = (
         record_fit(
-            side, Config(**row, max_epochs=3, run_dir=str(tmp_path / side), accelerator="cpu")
+            side,
+            Config(**row, max_epochs=3, run_dir=str(tmp_path / side), accelerator="cpu", width=4),
         )
         for side in SIDES
     )
@@ -81,7 +82,7 @@ def test_features_combined_are_equal_to_the_bit(row, tmp_path):
 
 
 def run(side: str, folder: Path, **options: Any) -> Record:
-    common = {"max_epochs": 1, "batch_size": 16, "accelerator": "cpu"}
+    common = {"max_epochs": 1, "batch_size": 16, "accelerator": "cpu", "width": 4}
     return record_fit(side, Config(**{**common, "run_dir": str(folder / side), **options}))
 
 

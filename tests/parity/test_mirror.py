@@ -105,7 +105,7 @@ def test_data_has_the_same_class_and_methods_in_the_same_order():
 @pytest.mark.parametrize(
     "name, functions",
     [
-        ("__main__.py", ["main", "start"]),
+        ("__main__.py", ["main"]),
         ("train.py", ["train"]),
         ("test.py", ["test"]),
         ("predict.py", ["predict"]),

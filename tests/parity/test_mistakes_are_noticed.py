@@ -72,7 +72,7 @@ def parameters_keep_their_place() -> Iterator[None]:
 # of 3, and a patience that ends the run before its eight epochs are over.
 EVERYTHING = dict(
     max_epochs=8, dropout=0.2, batch_size=25, precision="bf16-mixed", accumulate_grad_batches=3,
-    gradient_clip_val=0.5, early_stopping_patience=1, lr=0.2,
+    gradient_clip_val=0.5, early_stopping_patience=1, lr=0.2, width=4,
 )  # fmt: skip
 
 
@@ -91,24 +91,25 @@ def compare(raw: Record, lightning: Record) -> None:
     assert first_difference(raw.eval_losses, lightning.eval_losses[2:]) is None
 
 
-def record_raw(run_dir: Path, *edits: Edit, **options: Any) -> Record:
-    """What the raw side does with these changes."""
+def record_raw(
+    run_dir: Path, *edits: Edit, expected: Record | None = None, **options: Any
+) -> Record:
+    """What the raw side does with these changes, up to where it differs from what is expected."""
     with made("raw_pytorch", changed("raw_pytorch", edits), run_dir.with_name("changed")):
-        return record_fit("raw_pytorch", config(run_dir, **options))
+        return record_fit("raw_pytorch", config(run_dir, **options), expected)
 
 
 def test_without_a_mistake_there_is_no_difference(lightning, tmp_path):
     assert lightning.summary["epochs"] < EVERYTHING["max_epochs"], (
         "early stopping has nothing to do"
     )
-    compare(record_raw(tmp_path / "run"), lightning)
+    compare(record_raw(tmp_path / "run", expected=lightning), lightning)
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_noticed(name, lightning, tmp_path):
-    raw = record_raw(tmp_path / "run", *MISTAKES[name])
     with pytest.raises(AssertionError):
-        compare(raw, lightning)
+        compare(record_raw(tmp_path / "run", *MISTAKES[name], expected=lightning), lightning)
 
 
 def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
@@ -189,7 +190,7 @@ NOT_RESTORED = {
 }
 # Stops early, after the epoch in which it is interrupted.
 INTERRUPTED = dict(
-    max_epochs=12, dropout=0.3, lr=0.1, early_stopping_patience=2, accumulate_grad_batches=1,
+    max_epochs=12, dropout=0.3, lr=0.2, early_stopping_patience=2, accumulate_grad_batches=1,
     gradient_clip_val=None, precision="32-true", log_every_n_steps=1,
 )  # fmt: skip
 

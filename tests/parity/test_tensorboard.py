@@ -13,10 +13,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 
+from shared import figures
 from shared.config import Config
 
 # The real ones: conftest.py leaves pictures out of all other tests.
 ADD_FIGURE, ADD_GRAPH = SummaryWriter.add_figure, SummaryWriter.add_graph
+CONFUSION, MISTAKES = figures.confusion_figure, figures.mistakes_figure
 
 TAGS = {
     "train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "lr",
@@ -42,6 +44,8 @@ def events(interval, tmp_path_factory) -> dict[str, EventAccumulator]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(SummaryWriter, "add_figure", ADD_FIGURE)
             patch.setattr(SummaryWriter, "add_graph", ADD_GRAPH)
+            patch.setattr(figures, "confusion_figure", CONFUSION)
+            patch.setattr(figures, "mistakes_figure", MISTAKES)
             importlib.import_module(f"{side}.train").train(config)
         guidance = {"scalars": 0, "images": 0}
         result[side] = EventAccumulator(str(run_dir), size_guidance=guidance).Reload()

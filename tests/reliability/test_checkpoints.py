@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome, Run
 from PIL import Image
+from support.programs import Outcome, Run
 
 from shared.checkpoint_format import BEST_KEY, STOPPING_KEY
 from shared.checkpoints import read_checkpoint

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Outcome
+from support.programs import Outcome
 from support.record import at_batch
 
 from shared.checkpoints import read_checkpoint

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import wait_for
 from support.killed import Moment, ended, fork_server, start
+from support.programs import wait_for
 from support.record import at_batch, spoiled_loss
 
 from shared.checkpoints import read_checkpoint

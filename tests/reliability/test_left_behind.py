@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Outcome, wait_for
+from support.programs import ROOT, Outcome, wait_for
 
 
 def is_gone(pid: int) -> bool:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, wait_for
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from support.programs import ROOT, wait_for
 from support.record import SIDES
 
 from shared.compare.comparison import ComparedRuns, compare_runs
@@ -197,6 +197,7 @@ def wheel(folder: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.long
 @pytest.mark.fault("a package that is not the one that was locked", kind="pages and packages")
 def test_a_package_that_is_not_the_one_that_was_locked_is_refused(
     tmp_path: Path, fault: Any

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from support.programs import ROOT
 
 PROGRAMS = (
     "raw_pytorch train", "raw_pytorch.basic", "raw_pytorch.minimal", "lightning predict",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Outcome, Run
+from support.programs import Outcome, Run
 from support.record import SIDES
 
 from shared.checkpoints import check_checkpoint, read_checkpoint

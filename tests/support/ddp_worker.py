@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.tensorboard import SummaryWriter
 
 import shared.data
 import shared.model
@@ -198,9 +199,9 @@ def die(side: str, batch: int, how: str) -> None:
     first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
     if first and int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0))) == 1:
         with spoiled_loss(batch, math.nan) if how == "nan" else at_batch(batch, happens):
-            program.main()
+            run(program.main)
     else:
-        program.main()
+        run(program.main)
 
 
 if __name__ == "__main__":
@@ -211,4 +212,6 @@ if __name__ == "__main__":
         die(side, int(batch), how)
     else:
         folder = Path(sys.argv[1])
+        # Figures and graphs take as long as the rest of a short run.
+        SummaryWriter.add_figure = SummaryWriter.add_graph = lambda *_, **__: None
         run(lambda: jobs(folder))

@@ -33,6 +33,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.writer import FileWriter
 
 import shared.data
+from shared.errors import run
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS, BATCHES, BATCH = 3, 4, 20
@@ -165,7 +166,7 @@ def work(side: str, run_dir: str, moment: Moment | None, log: str, arguments: li
         "--batch_size", str(BATCH), "--dropout", "0.3", "--accelerator", "cpu",
         "--log_every_n_steps", "1", "--checkpoint_every_n_steps", "2", *arguments,
     ]  # fmt: skip
-    importlib.import_module(f"{side}.__main__").main()
+    run(importlib.import_module(f"{side}.__main__").main)
     passed = {
         "counts": clock.counts,
         "elsewhere": sorted(clock.elsewhere),

@@ -38,8 +38,15 @@ class Record:
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[Record]:
-    """Record every call of F.cross_entropy and every optimizer step of this process."""
+def recording(expected: Record | None = None) -> Iterator[Record]:
+    """Record every call of F.cross_entropy and every optimizer step of this process.
+
+    Args:
+        expected: what the training losses and weights should be; the run ends where they differ.
+
+    Raises:
+        AssertionError: they differ.
+    """
     record = Record()
     cross_entropy = F.cross_entropy
 
@@ -47,6 +54,8 @@ def recording() -> Iterator[Record]:
         loss = cross_entropy(*args, **kwargs)
         losses = record.train_losses if torch.is_grad_enabled() else record.eval_losses
         losses.append(loss.detach().clone())
+        if expected and losses is record.train_losses:
+            assert_begins_as(losses, expected.train_losses)
         return loss
 
     # The hook after the step and not the one before: in Lightning backward runs inside the step.
@@ -54,6 +63,8 @@ def recording() -> Iterator[Record]:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         record.learning_rates.append(optimizer.param_groups[0]["lr"])
         record.weights.append(fingerprint({str(i): p for i, p in enumerate(parameters)}))
+        if expected:
+            assert_begins_as(record.weights, expected.weights)
         gradients = {str(i): p.grad for i, p in enumerate(parameters) if p.grad is not None}
         record.gradients.append(fingerprint(gradients))
 
@@ -66,8 +77,14 @@ def recording() -> Iterator[Record]:
         handle.remove()
 
 
-def record_fit(side: str, config: Config) -> Record:
-    with recording() as record:
+def assert_begins_as(ours: list, theirs: list) -> None:
+    """The entries before the last were compared when they were the last."""
+    assert len(ours) <= len(theirs), "more steps than expected"
+    assert first_difference(ours[-1:], theirs[len(ours) - 1 : len(ours)]) is None
+
+
+def record_fit(side: str, config: Config, expected: Record | None = None) -> Record:
+    with recording(expected) as record:
         record.summary = importlib.import_module(f"{side}.train").train(config)
     return record
 

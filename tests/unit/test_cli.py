@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.command_line import bomb, parse, refused
 
-from shared.cli import BOOLEANS, COMMANDS, NAMES, parse_args, parse_command
+from shared.cli import BOOLEANS, BRIEF, COMMANDS, NAMES, parse_args, parse_command
 from shared.config import RECIPES, RULES, Config
 
 NO_WHOLE_NUMBER = ["", " ", "one", "1.5", "nan", "inf", "-inf", "1e400", "[1]", "true", "1 2", "½"]
@@ -49,6 +50,16 @@ WRONG = {
     "progress_bar": ["", "maybe", "2", "nan"],
     "ckpt_path": NO_PATH,
 }
+
+
+def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(monkeypatch) -> None:
+    for name in ("OMP_WAIT_POLICY", *BRIEF):
+        monkeypatch.delenv(name, raising=False)
+    parse(["--threads", "1"])
+    assert not set(BRIEF) & set(os.environ)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    parse(["--threads", "2"])
+    assert {name: os.environ[name] for name in BRIEF} == {**BRIEF, "GOMP_SPINCOUNT": "7"}
 
 
 def test_every_flag_has_a_rule_and_wrong_values_in_these_tables() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import expect_sums_of, write_files
 from PIL import Image
+from support.mirror import expect_sums_of, write_files
 
 from shared.data import (
     DATASETS,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Mirror, Outcome, wait_for, write_files
+from support.mirror import Mirror, write_files
+from support.programs import ROOT, Outcome, wait_for
 
 from shared.data import (
     download,

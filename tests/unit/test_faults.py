@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
+from support.programs import ROOT
 from support.record import SIDES
 
 from shared.docs import faults

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Outcome, expect_sums_of, idx
+from support.mirror import expect_sums_of, idx
+from support.programs import Outcome
 from torch import Tensor
 
 from shared.data import (

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from support.programs import ROOT
 
 from shared.checkpoint_format import LIGHTNING_VERSION
 

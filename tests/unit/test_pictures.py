@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Outcome, Run, short
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
+from support.programs import Outcome, Run, short
 
 from shared.data import DATASETS, load
 from shared.errors import RunError

@@ -14,11 +14,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.programs import ROOT
 from support.record import SIDES, at_batch
 
+from shared.errors import run
 from shared.screen import Screen
 from shared.signals import caught, leave_on_signal
 
@@ -80,7 +81,7 @@ def test_the_line_about_an_interrupt_stands_below_the_bar(side, tmp_path, monkey
     monkeypatch.setattr("sys.stderr", terminal)
     main = importlib.import_module(f"{side}.__main__").main
     with at_batch(20, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(SystemExit):
-        main()
+        run(main)
     *_, bar, line, end = terminal.getvalue().split("\n")
     assert re.search(r"Epoch 1.*/13 ", bar)
     assert line.startswith("error: interrupted by SIGTERM; to resume: ")
@@ -96,7 +97,7 @@ def test_a_terminal_is_told_what_is_trained_before_the_libraries_load(side, monk
     monkeypatch.setitem(sys.modules, f"{side}.train", None)
     monkeypatch.setitem(sys.modules, "raw_pytorch.distributed", None)
     with pytest.raises(SystemExit):
-        importlib.import_module(f"{side}.__main__").main()
+        run(importlib.import_module(f"{side}.__main__").main)
     assert terminal.getvalue() == "training      digits, ConvNet of width 16, 1 epoch\n"
 
 

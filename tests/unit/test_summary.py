@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from support.programs import ROOT
 from support.record import SIDES
 
 from shared.config import Config

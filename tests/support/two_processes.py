@@ -1,0 +1,104 @@
+"""What each of two processes computes, on both sides: started once for all tests that ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.record import SIDES
+
+ROOT = Path(__file__).resolve().parents[2]
+BATCH = 50
+OPTIONS = dict(max_epochs=2, batch_size=BATCH, accelerator="cpu", log_every_n_steps=1, width=4)
+EVERYTHING = dict(
+    dropout=0.3, accumulate_grad_batches=3, gradient_clip_val=0.5, precision="bf16-mixed",
+    early_stopping_patience=1, num_workers=1, checkpoint_every_n_steps=2,
+)  # fmt: skip
+BARE = dict(max_epochs=1, dropout=0, width=16)
+NO_ADAM = ["whole_batches", "without_adam"]
+NO_NORM = [*NO_ADAM, "without_batch_norm"]
+WORKER = ROOT / "tests/support/ddp_worker.py"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+
+
+@pytest.fixture(scope="session")
+def start() -> Iterator[Callable[..., subprocess.Popen]]:
+    """`start(*command)` starts a process that ends with the tests, with all it has started."""
+    started = []
+
+    def begin(*command: object, **options: Any) -> subprocess.Popen:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TORCHELASTIC")}
+        environment.update(PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
+        # Or processes that are started again read the addresses of the dead ones
+        # (pytorch/pytorch#135712).
+        environment.update(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+        process = subprocess.Popen(
+            list(map(str, command)),
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def job(name: str, side: str, folder: Path, *alterations: str, **options: Any) -> dict[str, Any]:
+    interrupt = options.pop("interrupt", None)
+    options = {**OPTIONS, "run_dir": str(folder / f"{name}-{side}"), **options}
+    return dict(
+        name=f"{name}-{side}", side=side, options=options, alterations=alterations,
+        interrupt=interrupt, predicts=name == "whole",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def done(once: Callable[..., Path], start: Callable[..., subprocess.Popen]) -> list[dict[str, Any]]:
+    """What each of two processes computed, by name of the job: started once, for it takes long."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "jobs.json").write_text(json.dumps(all_jobs(folder)))
+        process = start(
+            *TORCHRUN, "--standalone", "--nproc_per_node=2", WORKER, folder,
+            cwd=folder,
+        )  # fmt: skip
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, out + err
+
+    folder = once("two_processes", make)
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+
+
+def all_jobs(folder: Path) -> list[dict[str, Any]]:
+    jobs = []
+    for side, other in (SIDES, SIDES[::-1]):
+        jobs += [
+            job("plain", side, folder),
+            job("everything", side, folder, **EVERYTHING),
+            job("with norm", side, folder, *NO_ADAM, batch_size=32, **BARE),
+            job("no norm", side, folder, *NO_NORM, batch_size=32, **BARE),
+            job("stopped", side, folder, dropout=0.3, interrupt=[1, 15]),
+            job("whole", side, folder, dropout=0.3),
+        ]  # fmt: skip
+        # Each side goes on where the other was stopped.
+        resumed = job("resumed", side, folder, dropout=0.3, ckpt_path="last")
+        resumed["options"]["run_dir"] = str(folder / f"stopped-{other}")
+        jobs.append(resumed)
+    # Those that go on need those that were stopped.
+    return sorted(jobs, key=lambda j: j["name"].startswith("resumed"))
