@@ -53,12 +53,7 @@ WRITER = "torch.utils.tensorboard:SummaryWriter"
 BAR = "__init__ reset update refresh set_postfix set_description close".split()
 
 
-def _metrics(method: str) -> str:
-    """The metrics that the raw side counts by hand."""
-    kinds = ("MeanMetric", "MulticlassAccuracy")
-    return " ".join(f"raw_pytorch.metrics:{kind}.{method}" for kind in kinds)
-
-
+METRIC = "raw_pytorch.metrics:MeanMetric"
 # In the order in which a run comes to them.
 OPERATIONS = (
     _op("torch.use_deterministic_algorithms", "seed", "torch:use_deterministic_algorithms",
@@ -115,11 +110,11 @@ OPERATIONS = (
     _op("module.validation_step", "validate", f"{MODULE}.validation_step",
         change="LightningModule.validation_step"),
     _op("module.test_step", "test", f"{MODULE}.test_step", change="LightningModule.test_step"),
-    _op("metric.update", "validate", f"torchmetrics:Metric._wrap_update {_metrics('update')}",
+    _op("metric.update", "validate", f"torchmetrics:Metric._wrap_update {METRIC}.update",
         of="metric"),
-    _op("metric.compute", "validate", f"torchmetrics:Metric._wrap_compute {_metrics('compute')}",
+    _op("metric.compute", "validate", f"torchmetrics:Metric._wrap_compute {METRIC}.compute",
         of="metric", change="self.log(...)"),
-    _op("metric.reset", "validate", f"torchmetrics:Metric.reset {_metrics('reset')}",
+    _op("metric.reset", "validate", f"torchmetrics:Metric.reset {METRIC}.reset",
         of="metric", change="self.log(...)"),
     _op("early_stopping.step", "early-stop",
         "{side}.early_stopping:EarlyStopping.step "
