@@ -53,7 +53,17 @@ CALLBACKS = {
 
 def sealed(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """What to write into the file: the checkpoint, with its tensors on the CPU, and its sum."""
-    return {**checkpoint, SUM: _sum(checkpoint)}
+    on_cpu = _on_cpu(checkpoint)
+    return {**on_cpu, SUM: _sum(on_cpu)}
+
+
+def _on_cpu(value: Any) -> Any:
+    """The same with tensors moved to the CPU: a machine without the device could not load them."""
+    if isinstance(value, dict):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_cpu(part) for part in value)
+    return value.cpu() if isinstance(value, torch.Tensor) else value
 
 
 def _sum(checkpoint: Mapping[str, Any]) -> str:
