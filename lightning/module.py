@@ -1,5 +1,7 @@
 """The network and the steps that train it."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
@@ -7,17 +9,18 @@ from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from shared.model import ConvNet, make_optimizer, make_scheduler
+from shared.model import make_network, make_optimizer, make_scheduler
 
 
 class ImageClassifier(pl.LightningModule):
-    """A network and the steps that train it. A batch is images float32 [B, 1, 28, 28] and labels
-    int64 [B]."""
+    """A network and the steps that train it. A batch is images float32 [B, *in_shape] and labels
+    int64 [B]. `network` is what `make_network` takes."""
 
-    def __init__(self, lr: float, weight_decay: float, dropout: float, width: int) -> None:
+    def __init__(self, lr: float, weight_decay: float, **network: Any) -> None:
         super().__init__()
+        # [checkpoint] The arguments, from which a checkpoint makes the module again.
         self.save_hyperparameters()
-        self.net: torch.nn.Module = ConvNet(dropout, width)
+        self.net = make_network(**network)
         self.train_accuracy = MeanMetric()
         # [log] Without the argument, it would leave out a batch whose loss is NaN.
         self.val_loss = MeanMetric(nan_strategy=float("nan"))
@@ -25,7 +28,7 @@ class ImageClassifier(pl.LightningModule):
         self.test_loss = MeanMetric(nan_strategy=float("nan"))
         self.test_accuracy = MeanMetric()
         # [log] The graph of the model in TensorBoard is drawn with it.
-        self.example_input_array = torch.zeros(1, 1, 28, 28)
+        self.example_input_array = torch.zeros(1, *network["in_shape"])
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)

@@ -121,8 +121,11 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
     """
     checkpoint = read_checkpoint(path)
     saved = hyperparameters(path, checkpoint)
-    names = saved if resume else ["dataset"]
-    _check_recipe(path, config, {name: saved[name] for name in names if name not in UNBOUND})
+    # The model first: it is code, and only what the command line names may run.
+    names = ["dataset", "model", "image_size"]
+    names += [name for name in saved if hasattr(config, name)] if resume else []
+    _check_recipe(path, config, {n: saved.get(n) for n in names if n not in UNBOUND})
+    _check_task(path, config, saved)
     check_content(path, checkpoint, saved, resume=resume)
     if not resume and (flaw := not_finite(checkpoint)):
         warn(f"{path}: {flaw}; what these weights answer means nothing")
@@ -172,6 +175,25 @@ def _check_recipe(path: Path, config: Config, trained: Mapping[str, Any]) -> Non
             raise UsageError(
                 f"--{name}: got {getattr(config, name)!r}; {path} was trained with {shown(value)}"
             )
+
+
+def _check_task(path: Path, config: Config, saved: Mapping[str, Any]) -> None:
+    """The pictures and classes of the checkpoint are those of the data. To predict pictures of your
+    own, the folder that the network was trained on need not be there."""
+    try:
+        task = config.module_hparams()
+    except RunError:
+        return
+    if saved["classes"] != task["classes"]:
+        raise UsageError(
+            f"--data_dir: {config.data_dir} has the classes {shown(task['classes'])}; {path} was "
+            f"trained with {shown(saved['classes'])}"
+        )
+    if saved["in_shape"] != task["in_shape"]:
+        raise UsageError(
+            f"--image_size: pictures of {task['in_shape']}; {path} was trained with "
+            f"{saved['in_shape']}"
+        )
 
 
 # What may change when a run is resumed, since it does not change the weights.

@@ -13,7 +13,10 @@ from typing import Any, Literal, get_args
 from shared import ranks
 from shared.errors import UsageError, shown
 
-Dataset = Literal["digits", "mnist", "fashion-mnist"]
+Dataset = Literal[
+    "digits", "mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-balanced", "emnist-letters",
+    "folder",
+]  # fmt: skip
 Accelerator = Literal["auto", "cpu", "cuda", "mps", "tpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -31,7 +34,7 @@ def knob(rule: Rule, default: Any = None, *, recipe: Mapping[str, Any] | None = 
     """A field of `Config`. The text below the field is its help.
 
     Args:
-        recipe: the default of each dataset, where it depends on the data.
+        recipe: the default of each dataset, or of `others`, where it depends on the data.
     """
     return dataclasses.field(default=default, metadata={"rule": rule, "recipe": recipe or {}})
 
@@ -62,6 +65,12 @@ def _is_literal_path(value: str) -> bool:
     return _is_path(value) and os.path.expandvars(os.path.expanduser(value)) == value
 
 
+def _is_model(value: str) -> bool:
+    file, _, name = value.rpartition(":")
+    is_own = file.endswith(".py") and name.isidentifier() and _is_path(value)
+    return is_own or value == "ConvNet"
+
+
 SWITCH = Rule("true or false", lambda value: True)
 
 
@@ -76,11 +85,16 @@ class Config:
     """
 
     dataset: Dataset = knob(one_of(Dataset), "digits")
-    """Pictures to learn: digits (embedded, no network), mnist or fashion-mnist."""
+    """Pictures to learn: digits (embedded, no network), a dataset that is downloaded when first
+    needed, or folder: your own pictures in --data_dir."""
 
     data_dir: str = knob(path("the path of a folder"), "data")
-    """Folder for downloads. If it holds the four original .gz files, or torchvision's layout, these
-    are used as they are and nothing is downloaded."""
+    """Folder for downloads. If it holds the files of the dataset already, packed or not, these are
+    used as they are. For folder: a folder of pictures for each class, or train, val and test with
+    such folders."""
+
+    image_size: int = knob(whole(16, 512), 28)
+    """Pixels of a side, to which pictures of another size are scaled."""
 
     run_dir: str | None = knob(Rule("the path of a folder, without ~ or $NAME", _is_literal_path))
     """Folder of this run. Default: runs/<side>/<dataset>/version_<next free>."""
@@ -90,8 +104,12 @@ class Config:
     """Seed of the weights, the dropout masks and the order of the batches."""
 
     max_epochs: int = knob(
-        whole(1, 1_000_000), recipe={"digits": 12, "mnist": 3, "fashion-mnist": 5}
-    )
+        whole(1, 1_000_000),
+        recipe={
+            "digits": 12, "mnist": 3, "fashion-mnist": 5, "kmnist": 5, "qmnist": 3,
+            "emnist-balanced": 3, "emnist-letters": 3, "folder": 10,
+        },
+    )  # fmt: skip
     """Epochs to train."""
 
     batch_size: int = knob(whole(1, 1_000_000), 64)
@@ -107,12 +125,21 @@ class Config:
 
     dropout: float = knob(
         Rule("a number from 0 to below 1", lambda dropout: 0 <= dropout < 1),
-        recipe={"digits": 0.1, "mnist": 0.0, "fashion-mnist": 0.0},
-    )
+        recipe={
+            "digits": 0.1, "mnist": 0.0, "fashion-mnist": 0.0, "kmnist": 0.0, "qmnist": 0.0,
+            "emnist-balanced": 0.0, "emnist-letters": 0.0, "folder": 0.1,
+        },
+    )  # fmt: skip
     """Probability of dropping a feature before the last layer."""
 
     width: int = knob(whole(1, 4096), 16)
     """Channels of the first convolution; the others have two and four times as many."""
+
+    model: str = knob(
+        Rule("ConvNet, or a class or function as mine.py:MyNet", _is_model), "ConvNet"
+    )
+    """The network: ConvNet, or one of your own, as mine.py:MyNet. It is called with those of
+    in_shape, num_classes, dropout and width that it takes."""
 
     accelerator: Accelerator = knob(one_of(Accelerator), "auto")
     """Kind of device. auto takes an accelerator if there is one, else the CPU."""
@@ -154,9 +181,7 @@ class Config:
     num_workers: int = knob(whole(0, 1024), 0)
     """Processes that load batches. 0 is fastest here: the data lies in memory."""
 
-    log_every_n_steps: int = knob(
-        whole(1, 1_000_000_000), recipe={"digits": 5, "mnist": 50, "fashion-mnist": 50}
-    )
+    log_every_n_steps: int = knob(whole(1, 1_000_000_000), recipe={"digits": 5, "others": 50})
     """Optimizer steps between two points of train/loss and lr in TensorBoard."""
 
     progress_bar: bool = knob(SWITCH, True)
@@ -195,13 +220,25 @@ class Config:
 
     def data_hparams(self) -> dict[str, Any]:
         """The arguments of `ImageData`."""
-        names = ("dataset", "data_dir", "batch_size", "seed", "num_workers")
+        names = ("dataset", "data_dir", "image_size", "batch_size", "seed", "num_workers")
         return {name: getattr(self, name) for name in names}
 
     def module_hparams(self) -> dict[str, Any]:
         """The arguments of `ImageClassifier`."""
-        names = ("lr", "weight_decay", "dropout", "width")
-        return {name: getattr(self, name) for name in names}
+        names = ("lr", "weight_decay", "dropout", "width", "model")
+        return {name: getattr(self, name) for name in names} | self._task()
+
+    def _task(self) -> dict[str, list[Any]]:
+        """What the network is to tell apart: the shape of a sample, and the names of the classes.
+
+        Raises:
+            RunError: `--dataset folder`, and the folder holds no classes.
+        """
+        from shared import data  # loads torch, which `--help` need not wait for
+
+        info = data.describe(self.dataset, self.data_dir)
+        in_shape = info.shape or (info.channels, self.image_size, self.image_size)
+        return {"in_shape": list(in_shape), "classes": list(info.classes)}
 
     @property
     def world_size(self) -> int:
@@ -226,9 +263,9 @@ RULES: dict[str, Rule] = {name: field.metadata["rule"] for name, field in FIELDS
 # What a dataset sets where a flag is not given.
 RECIPES: dict[str, dict[str, Any]] = {
     dataset: {
-        name: field.metadata["recipe"][dataset]
+        name: recipe[dataset if dataset in recipe else "others"]
         for name, field in FIELDS.items()
-        if field.metadata["recipe"]
+        if (recipe := field.metadata["recipe"])
     }
     for dataset in get_args(Dataset)
 }

@@ -59,7 +59,26 @@ def fail(message: str, status: int) -> NoReturn:
         print(f"error: {message}", file=sys.stderr)
     elif status == 1:
         print(f"error: process {ranks.rank()}: {message}", file=sys.stderr)
+    if status == 130:  # what is left to do may take a while, and is worth no waiting for
+        _handle_signals(lambda *_: os._exit(130))
     raise SystemExit(status)
+
+
+# Ctrl+C, the end of a job, a terminal that was closed, and Slurm's warning before the end; Windows
+# has the first two.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+ENDING = [number for number in signal.Signals if number.name in NAMES]
+
+
+def ignore_signals() -> None:
+    """A second signal while the last line is written would print a traceback after all."""
+    _handle_signals(signal.SIG_IGN)
+
+
+def _handle_signals(handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            signal.signal(number, handler)
 
 
 def warn(message: str) -> None:
@@ -95,8 +114,7 @@ def run(command: Callable[[], Any]) -> Any:
     except UsageError as error:
         fail(str(error), 2)
     except (KeyboardInterrupt, Interrupted) as error:
-        # A second Ctrl+C while the last line is written would print the traceback after all.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignore_signals()
         fail(str(error) or "interrupted", 130)
     except RunError as error:
         fail(_first_line(error), 1)

@@ -18,18 +18,13 @@ from typing import NoReturn
 
 from shared import ranks
 from shared.config import Config
-from shared.errors import Interrupted, fail
-
-# Ctrl+C, the end of a job, a terminal that was closed, and Slurm's warning before the end; Windows
-# has the first two.
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+from shared.errors import ENDING, Interrupted, fail, ignore_signals
 
 
 def caught() -> list[signal.Signals]:
     """The signals that end a run. Under nohup, a closed terminal is none of them."""
-    numbers = [signal.Signals[name] for name in NAMES if hasattr(signal, name)]
-    is_nohup = [n.name == "SIGHUP" and signal.getsignal(n) is signal.SIG_IGN for n in numbers]
-    return [number for number, ignored in zip(numbers, is_nohup, strict=True) if not ignored]
+    is_nohup = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in ENDING if not (number.name == "SIGHUP" and is_nohup)]
 
 
 def _catch(handler: Callable[[int, FrameType | None], object]) -> None:
@@ -60,9 +55,10 @@ def _follow(launcher: int) -> None:
 
 
 def _leave(process: int, number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)
     if os.getpid() != process:  # a worker, which the terminal sends it to, too
+        signal.signal(number, signal.SIG_IGN)
         raise SystemExit(130)
+    ignore_signals()
     fail(f"interrupted by {signal.Signals(number).name}", 130)
 
 

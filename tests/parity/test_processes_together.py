@@ -16,7 +16,7 @@ from shared.checkpoints import read_checkpoint
 from shared.config import Config
 
 
-def ended(process: subprocess.Popen, timeout: float = 100) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from support.programs import Outcome, Run
+from support.record import SIDES
 
 from shared.checkpoints import check_checkpoint, read_checkpoint
 from shared.config import Config
@@ -129,3 +130,23 @@ def test_a_checkpoint_that_another_run_left_in_the_folder_is_noticed(
     done = command(side, "test", *run)
     assert (done.status, done.err) == (0, f"warning: {words}\n")
     fault.tried(2)
+
+
+@pytest.mark.fault("a checkpoint of which one value was changed", kind="checkpoints")
+@pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.long)])
+def test_both_sides_answer_alike_from_weights_that_were_changed(
+    examples: int, one_epoch: dict[str, Run], command: Callable[..., Outcome], fault: Any
+) -> None:
+    draws = random.Random(0)
+    content = read_checkpoint(one_epoch["lightning"].folder / "checkpoints" / "last.ckpt")
+    for _ in range(examples):
+        changed = copy.deepcopy(content)
+        name, tensor = draws.choice(list(changed["state_dict"].items()))
+        if tensor.is_floating_point():
+            tensor *= draws.choice([-1.0, 0.0, 1e-30, 3.0, 1e30, float("inf")])
+        torch.save(changed, "bad.ckpt")
+        flags = ("--ckpt_path", "bad.ckpt", "--accelerator", "cpu")
+        raw, lightning = (command(side, "test", *flags) for side in SIDES)
+        assert raw == lightning, name
+        assert raw.status == 0
+    fault.tried(examples)

@@ -15,11 +15,13 @@ SIDES = ("raw_pytorch", "lightning")
 # what both sides use.
 INSTRUMENTS = (
     "shared.processes",
+    "shared.forks",
     "shared.reporting",
     "shared.divergence",
     "shared.mistakes",
     "shared.compare.source",
     "shared.compare.trace",
+    "shared.puzzles",
     "shared.bench",
     "shared.compare",
     "shared.docs",

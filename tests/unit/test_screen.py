@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.programs import ROOT
 from support.record import SIDES, at_batch
 
@@ -120,18 +122,18 @@ def test_the_last_line_says_whether_the_other_sides_run_has_equal_weights(side, 
     assert different == f"{other:13} other weights, in version_1"
 
 
-TEXT = "手書き ñ × 😀"
+ENCODINGS = ("ascii", "latin-1", "cp1252", "big5", "koi8-r", "utf-8", "utf-16")
 
 
 @pytest.mark.fault("a terminal that lacks letters", kind="terminals")
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "big5", "utf-8"])
-def test_what_a_terminal_cannot_show_is_escaped(encoding, fault):
-    bytes_ = io.BytesIO()
-    screen = Screen(io.TextIOWrapper(bytes_, encoding))
-    screen.write(TEXT)
+@given(st.text(st.characters(exclude_categories=[])), st.sampled_from(ENCODINGS))
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+def test_what_a_terminal_cannot_show_is_escaped(text, encoding):
+    written = io.BytesIO()
+    screen = Screen(io.TextIOWrapper(written, encoding, newline="\n"))
+    screen.write(text)
     screen.flush()
-    assert bytes_.getvalue() == TEXT.encode(encoding, "backslashreplace")
-    fault.sees(TEXT.encode("latin-1", "backslashreplace").decode("latin-1"))
+    assert written.getvalue() == text.encode(encoding, "backslashreplace")
 
 
 @pytest.mark.fault("nobody reads what is printed", kind="terminals")
@@ -176,13 +178,14 @@ def test_a_program_whose_output_nobody_reads_ends_as_ever(side, stdout):
 
 @pytest.mark.fault("a terminal that lacks letters", kind="terminals")
 @pytest.mark.parametrize("side", SIDES)
-def test_a_name_in_utf8_is_read_where_python_was_told_that_all_is_ascii(side, program):
+def test_a_name_in_utf8_is_read_where_python_was_told_that_all_is_ascii(side, program, fault):
     environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
         outcome = program(side, "train", "--config", "手書き.yaml")
     assert outcome == (2, "", "error: --config: \\u624b\\u66f8\\u304d.yaml: no such file\n")
+    fault.sees(outcome.err)
 
 
 def test_under_nohup_a_closed_terminal_ends_nothing():
