@@ -48,8 +48,8 @@ def forget_leftovers() -> None:
         if tasks > 1:
             os.environ["RANK"] = os.environ.get("SLURM_PROCID", "0")  # the first speaks for all
             raise ValueError(
-                f"srun: it started {tasks} tasks, each of which would train alone; start one on "
-                "each machine, which is torchrun with this program"
+                f"srun: it started {tasks} tasks, each of which would train alone; let it start "
+                "torchrun with this program, once on each machine"
             )
     _remove(CLUSTERS)
     if not is_torchruns and not launched():
