@@ -110,4 +110,4 @@ def square(picture: Image.Image, size: int) -> np.ndarray:
     elif picture.mode.startswith("I") or picture.mode == "F":
         picture = grey(picture)
     colours = picture.convert("RGB")
-    return np.asarray(ImageOps.pad(colours, (size, size), method=Image.Resampling.BILINEAR))
+    return np.array(ImageOps.pad(colours, (size, size), method=Image.Resampling.BILINEAR))

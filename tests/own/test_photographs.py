@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from support.photographs import ONE, SIDE, photograph, written
+from photographs import ONE, SIDE, photograph, written
 from support.programs import Outcome, Run
 
 from shared.checkpoints import read_checkpoint
