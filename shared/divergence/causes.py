@@ -35,7 +35,7 @@ KINDS = {
     "schedule": "the optimizer",
     "stepped": "weights after the step",
     "buffers": "weights after the step",
-    "touched": "weights written to by the program",
+    "touched": "what the program writes itself",
     "steps": "the number of steps",
     "resumed": "what a resumed run took over",
     "evaluation": "evaluation",

@@ -128,13 +128,17 @@ def explained(
         for who, side, metric in zip("AB", kinds, counted, strict=True)
         if side or metric
     )
+    right = [any(k.startswith("over all samples") for k in side) for side in kinds]
     flaws = [_flaw(run, number, metric) for run, metric in zip((a, b), counted, strict=True)]
+    for i, other in ((0, 1), (1, 0)):
+        # The mean over classes explains a difference only from what is known to be another.
+        if flaws[i] == "reported-average" and not (right[other] or counted[other]):
+            flaws[i] = ""
     if flaws[0] != flaws[1]:
         who = "B" if not flaws[0] else "A" if not flaws[1] else None
         flaw = flaws[0] or flaws[1]
         # Neither kind of average is wrong by itself.
         return flaw, None if flaw == "reported-average" else who, text
-    right = [any(k.startswith("over all samples") for k in side) for side in kinds]
     if right[0] == right[1]:
         return None, None, text
     who, wrong = ("B", kinds[1]) if right[0] else ("A", kinds[0])
