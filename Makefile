@@ -16,7 +16,7 @@ WORKERS = $(shell $(PY) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))'
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help raw lightning basic compare test minimal diff tensorboard mistakes setup accuracy bench
-.PHONY: bench-peers test-long test-chaos test-xla lint readme lock audit clean distclean
+.PHONY: bench-peers test-long test-chaos test-xla lint readme lock audit clean distclean puzzle
 
 ##@ To learn:
 raw: $(READY) ## Train with the raw PyTorch loop, then test
@@ -28,6 +28,8 @@ basic: $(READY) ## Run both programs of one chapter each
 	$(PY) -m lightning.basic
 compare: $(READY) ## Write the page that shows who does each line now
 	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,$(TRAIN)) $(ARGS)
+puzzle: $(READY) ## Mend loops and port them, checked to the bit; N=7 opens one
+	@$(PY) -m shared.puzzles $(N) $(ARGS)
 test: $(READY)-test $(READY)-lint $(READY)-browser ## Prove that both sides are the same run
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

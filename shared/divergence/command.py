@@ -14,9 +14,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from .records import Run, read
 
@@ -93,9 +94,17 @@ def _is_module(name: str) -> bool:
 
 
 def record(
-    command: Command, path: Path, steps: int, timeout: float, folder: Path | None = None
+    command: Command,
+    path: Path,
+    steps: int,
+    timeout: float,
+    folder: Path | None = None,
+    start: Callable[..., Any] = subprocess.Popen,
 ) -> tuple[Run, str]:
     """Run a program under the recorder, in `folder`, for at most `timeout` seconds.
+
+    Args:
+        start: starts a process, as `subprocess.Popen` does.
 
     Returns:
         What it did, and how it ended: "finished", "enough", "crashed" or "timeout".
@@ -111,7 +120,7 @@ def record(
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     with open(path.with_suffix(".log"), "w") as output:
         try:
-            process = subprocess.Popen(
+            process = start(
                 words,
                 cwd=folder,
                 env=environment,
@@ -212,7 +221,16 @@ def diverge(args: argparse.Namespace) -> int:
     return status
 
 
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main() -> NoReturn:
+    # As on Ctrl+C, so that the program that runs is ended, and the records are removed.
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup ignores it
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         status = diverge(parse_args())
     except WrongUse as error:

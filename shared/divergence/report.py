@@ -39,7 +39,7 @@ def _answer(
     notes = [line for text in result.notes for line in wrap(text)]
     evaluates = not a.steps and not b.steps and bool(a.evaluations) and bool(b.evaluations)
     if result.finding is not None and (result.steps or not (a.trained or b.trained)):
-        lines = _found(result.finding)
+        lines = finding_lines(result.finding)
         lines += _ended((a, b), ends, timeout, aside=True)
         if not result.finding.cause.startswith("resumed"):  # whose steps are those of another
             lines += _before(result, result.finding.step)
@@ -72,7 +72,8 @@ def _evaluated(run: Run) -> int:
     return sum(not (event["grad"] and event["training"]) for event in events)
 
 
-def _found(found: Finding) -> list[str]:
+def finding_lines(found: Finding) -> list[str]:
+    """One difference: the step, what it is, the lines of both programs, and what to change."""
     cause, who = cause_of(found.cause), found.who or "one of them"
     place = f"step {found.step}" if found.step else "the evaluation"
     lines = [

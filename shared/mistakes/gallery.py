@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -59,26 +60,37 @@ class Exhibit(TypedDict):
     instrument: str
 
 
-# A recorded run, and its summary.
-Trained = tuple[Run, dict[str, Any]]
+# A recorded run, its summary, and the folder of its programs.
+Trained = tuple[Run, dict[str, Any], Path]
+# Starts a process, as `subprocess.Popen` does.
+Start = Callable[..., Any]
 
 
-def exhibit(mistake: Mistake, folder: Path, right_runs: dict[str, Trained]) -> Exhibit:
-    """Make a mistake, and look at what comes of it.
+def right_key(mistake: Mistake) -> str:
+    """What the run without a mistake depends on; several mistakes have the same."""
+    return json.dumps([mistake.side, mistake.options, [vars(edit) for edit in mistake.right]])
 
-    Args:
-        right_runs: runs without a mistake that were made before, to which this one's is added.
+
+def right_run(mistake: Mistake, folder: Path, start: Start = subprocess.Popen) -> Trained:
+    """The run without the mistake.
 
     Raises:
-        RunError: a program failed.
+        RunError: the program failed.
     """
-    key = json.dumps([mistake.side, mistake.options, [vars(edit) for edit in mistake.right]])
-    if key not in right_runs:
-        place = folder / f"right-{len(right_runs)}"
-        right_runs[key] = train_changed(mistake, [mistake.right], place)
-    right, right_summary = right_runs[key]
-    place = Path(tempfile.mkdtemp(dir=folder)) / "wrong"
-    wrong, wrong_summary = train_changed(mistake, [mistake.right, mistake.wrong], place)
+    return train_changed(mistake, [mistake.right], Path(tempfile.mkdtemp(dir=folder)), start)
+
+
+def exhibit(
+    mistake: Mistake, folder: Path, right_run: Trained, start: Start = subprocess.Popen
+) -> Exhibit:
+    """Make a mistake, and look at what comes of it.
+
+    Raises:
+        RunError: the program failed.
+    """
+    right, right_summary, right_place = right_run
+    place = Path(tempfile.mkdtemp(dir=folder))
+    wrong, wrong_summary, _ = train_changed(mistake, [mistake.right, mistake.wrong], place, start)
     found = compare(wrong, right).finding
     lines, _ = report(wrong, right, ("finished", "finished"))
     return {
@@ -95,7 +107,7 @@ def exhibit(mistake: Mistake, folder: Path, right_runs: dict[str, Trained]) -> E
         "wrong": outcome(wrong, wrong_summary),
         "expected": {"cause": mistake.cause, "step": mistake.step},
         "found": {"cause": found.cause, "step": found.step} if found else None,
-        "instrument": _without_folders("\n".join(lines), place, folder),
+        "instrument": _without_folders("\n".join(lines), place, right_place),
     }
 
 
@@ -107,7 +119,9 @@ def _without_folders(text: str, *folders: Path) -> str:
     return text
 
 
-def train_changed(mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Path) -> Trained:
+def train_changed(
+    mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Path, start: Start
+) -> Trained:
     """Train a changed copy of the programs with the divergence tool's recorder looking on.
 
     Raises:
@@ -124,13 +138,15 @@ def train_changed(mistake: Mistake, edits: Sequence[Sequence[Edit]], folder: Pat
     processes = options.get("devices", 1)
     launcher = ["torchrun", "--standalone", f"--nproc_per_node={processes}"]
     command = Command(launcher if processes > 1 else ["python"], program)
-    recorded, how = record(command, path, 10**6, 300, folder)
+    # Each process of a run that has several is started by torchrun, as a new Python.
+    start = subprocess.Popen if processes > 1 else start
+    recorded, how = record(command, path, 10**6, 300, folder, start)
     if how != "finished":
         log = path.with_suffix(".log").read_text()
         errors = [line for line in log.splitlines() if line.startswith("error: ")]
         said = errors[0] if errors else last_line(log)
         raise RunError(f"{mistake.name}: the program {how}: {said}")
-    return recorded, json.loads((folder / "run" / "summary.json").read_text())
+    return recorded, json.loads((folder / "run" / "summary.json").read_text()), folder
 
 
 def outcome(recorded: Run, summary: dict[str, Any]) -> Outcome:

@@ -18,7 +18,7 @@ from shared.divergence.records import Run
 from shared.divergence.report import report
 from shared.mistakes.catalogue import Mistake, mistakes, twins
 from shared.mistakes.edits import Edit, changed
-from shared.mistakes.gallery import OPTIONS, exhibit
+from shared.mistakes.gallery import OPTIONS, exhibit, right_run
 
 # An eighth of the digits in batches an eighth as large: as many steps, in less time.
 SMALL = {**OPTIONS, "batch_size": 16}
@@ -99,7 +99,7 @@ def test_every_other_mistake_is_named_too(mistake, right_runs, as_found, tmp_pat
     "mistake", [m for m in mistakes() if m not in ALONE], ids=lambda m: f"{m.side}: {m.name}"
 )
 def test_a_mistake_of_several_processes_is_named_at_its_step(mistake, tmp_path):
-    row = exhibit(mistake, tmp_path, {})
+    row = exhibit(mistake, tmp_path, right_run(mistake, tmp_path))
     assert row["found"] == row["expected"] == {"cause": mistake.cause, "step": mistake.step}
 
 

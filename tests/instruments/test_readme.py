@@ -382,7 +382,7 @@ def test_make_help_shows_a_learner_first_what_to_type_first():
     assert [text for name, text in shown if len(f"  make {name:12} {text}") > 80] == []
 
 
-LEARNERS = ("raw", "lightning", "basic", "compare", "test")
+LEARNERS = ("raw", "lightning", "basic", "compare", "puzzle", "test")
 
 
 def test_a_missing_block_is_an_error():

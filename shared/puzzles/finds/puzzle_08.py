@@ -1,0 +1,48 @@
+"""Five batches of 64 for each step: as if a batch had 320 pictures."""
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from shared.data import load
+from shared.model import ConvNet
+
+
+def evaluate(module, loader):
+    """The mean loss and accuracy over all samples of a loader."""
+    totals = torch.zeros(2)
+    module.eval()
+    with torch.no_grad():
+        for images, labels in loader:
+            logits = module(images)
+            accuracy = (logits.argmax(dim=1) == labels).float().mean()
+            totals += torch.stack([F.cross_entropy(logits, labels), accuracy]) * len(labels)
+    return totals / len(loader.dataset)
+
+
+torch.manual_seed(0)
+splits = load("digits", "data")
+train_loader = DataLoader(splits["train"], batch_size=64, shuffle=True, collate_fn=tuple)
+val_loader = DataLoader(splits["val"], batch_size=128, collate_fn=tuple)
+
+module = ConvNet(width=8)
+optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
+writer = SummaryWriter("logs")
+
+WINDOW = 5  # batches whose mean loss one step follows; 20 batches are four windows
+
+for epoch in range(3):
+    module.train()
+    optimizer.zero_grad()
+    for number, (images, labels) in enumerate(train_loader, start=1):
+        loss = F.cross_entropy(module(images), labels)
+        loss.backward()
+        if number % WINDOW == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+    val_loss, val_accuracy = evaluate(module, val_loader)
+    writer.add_scalar("val/loss", val_loss, epoch)
+    writer.add_scalar("val/accuracy", val_accuracy, epoch)
+
+print(f"validation accuracy {val_accuracy:.2%}")

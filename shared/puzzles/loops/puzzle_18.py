@@ -1,0 +1,45 @@
+"""A learning rate that rises once and falls once over the whole run."""
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from shared.data import load
+from shared.model import ConvNet, make_optimizer, make_scheduler
+
+
+def evaluate(module, loader):
+    """The mean loss and accuracy over all samples of a loader."""
+    totals = torch.zeros(2)
+    module.eval()
+    with torch.no_grad():
+        for images, labels in loader:
+            logits = module(images)
+            accuracy = (logits.argmax(dim=1) == labels).float().mean()
+            totals += torch.stack([F.cross_entropy(logits, labels), accuracy]) * len(labels)
+    return totals / len(loader.dataset)
+
+
+torch.manual_seed(0)
+splits = load("digits", "data")
+train_loader = DataLoader(splits["train"], batch_size=128, shuffle=True, collate_fn=tuple)
+val_loader = DataLoader(splits["val"], batch_size=128, collate_fn=tuple)
+
+module = ConvNet(width=8)
+optimizer = make_optimizer(module, lr=0.01, weight_decay=0.05)
+scheduler = make_scheduler(optimizer, lr=0.01, total_steps=2 * len(train_loader))
+writer = SummaryWriter("logs")
+
+for epoch in range(2):
+    module.train()
+    for images, labels in train_loader:
+        loss = F.cross_entropy(module(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    last_step = (epoch + 1) * len(train_loader) - 1
+    val_loss, val_accuracy = evaluate(module, val_loader)
+    writer.add_scalar("val/loss", val_loss, last_step)
+    writer.add_scalar("val/accuracy", val_accuracy, last_step)
