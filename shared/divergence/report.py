@@ -129,9 +129,10 @@ def _ended(
 
 
 def _before(result: Comparison, step: int) -> list[str]:
-    if step <= 1:
+    start = result.first
+    if step <= start:
         return []
-    before = f"Steps 1 to {step - 1} are" if step > 2 else "Step 1 is"
+    before = f"Steps {start} to {step - 1} are" if step > start + 1 else f"Step {start} is"
     if not result.rounding:
         return ["", *wrap(f"{before} equal to the bit.")]
     first = result.rounding[0]
