@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -74,6 +75,8 @@ class Recorder:
         @functools.wraps(original)
         def compile(*args: Any, **kwargs: Any) -> Any:
             self.operations.stop()
+            # Of hooks that the program did not set it is not warned.
+            warnings.filterwarnings("ignore", "Using `torch.compile.*global hooks on modules")
             if self.compiled is None:
                 self.compiled = where()
             return original(*args, **kwargs)
