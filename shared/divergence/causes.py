@@ -35,7 +35,7 @@ KINDS = {
     "schedule": "the optimizer",
     "stepped": "weights after the step",
     "buffers": "weights after the step",
-    "touched": "weights written to by the program",
+    "touched": "what the program writes itself",
     "steps": "the number of steps",
     "resumed": "what a resumed run took over",
     "evaluation": "evaluation",
@@ -147,10 +147,18 @@ CAUSES = {
         "the order is drawn from a generator in another state, or only one side shuffles",
         "give the loader a generator= or a sampler of its own, seeded alike on both sides",
     ),
+    "batch-sampler": Cause(
+        "the batch: a sampler with another seed",
+        "a DistributedSampler is seeded by its own argument; the one that Lightning makes has the "
+        "seed of seed_everything, and 0 without it",
+        "give both samplers one seed: seed=, or seed_everything in Lightning",
+    ),
     "batch-repeated": Cause(
         "the batch: the order of an earlier epoch again",
-        "{who} does not tell its sampler which epoch it is, so each epoch has the same order",
-        "in {who}, call sampler.set_epoch(epoch) at the start of each epoch",
+        "the generator that orders the data of {who} begins anew in each epoch: it is made or "
+        "seeded there, or a sampler is not told which epoch it is",
+        "in {who}, make the loader and its generator once; call set_epoch(epoch) where a sampler "
+        "has it",
     ),
     "batch-normalised": Cause(
         "the batch: normalised otherwise",
@@ -525,6 +533,12 @@ CAUSES = {
         "what was evaluated on this process is equal to the bit, the number made of it not: "
         "averaged otherwise, not reset, padded, or from one process only",
         "compute metrics over all samples of all processes at once, and reset them",
+    ),
+    "reported-average": Cause(
+        "a reported number: another kind of average",
+        "the mean over classes is not the mean over samples; average=\"macro\", over classes, is "
+        "what torchmetrics takes by default",
+        "give both the same average; over samples it is average=\"micro\"",
     ),
     "reported-ratio": Cause(
         "a reported number: averaged over batches",

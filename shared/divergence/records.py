@@ -178,6 +178,7 @@ class Loader(Event):
     workers: int
     persistent: bool
     sampler: str
+    seed: int | None
     where: Where
 
 
@@ -186,6 +187,17 @@ class Number(Event):
     tag: str
     value: float
     digits: int | None
+    where: Where
+
+
+class Metric(Event):
+    """What a metric object gave, and how often it was updated since it was last reset."""
+
+    name: str
+    average: str | None
+    training: int
+    evaluation: int
+    value: float | None
     where: Where
 
 
@@ -248,6 +260,7 @@ class Run:
     evaluations: dict[int, list[Forward]] = field(default_factory=dict)
     eval_losses: dict[int, list[Loss]] = field(default_factory=dict)
     numbers: dict[int, list[Number]] = field(default_factory=dict)
+    metrics: dict[int, list[Metric]] = field(default_factory=dict)
     saves: dict[int, list[Save]] = field(default_factory=dict)
     start: Start | None = None
     end: End | None = None
@@ -297,7 +310,7 @@ def _add(run: Run, current: Step, event: Any) -> Step:
     }  # fmt: skip
     tables: dict[str, dict[int, list[Any]]] = {
         "evaluated": run.evaluations, "evaluated loss": run.eval_losses,
-        "number": run.numbers, "save": run.saves,
+        "number": run.numbers, "metric": run.metrics, "save": run.saves,
     }  # fmt: skip
     if kind in lists:
         lists[kind].append(event)

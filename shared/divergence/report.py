@@ -48,16 +48,28 @@ def _answer(
         return stopped + _before(result, result.steps + 1) + notes, 1
     if result.rounding:
         return _drifted(result) + notes, 0
-    counted = [f"{result.steps} optimizer steps"] if result.steps else []
-    for name, things in (("evaluations", "evaluated batches"), ("saves", "checkpoints")):
-        count = min(sum(map(len, getattr(run, name).values())) for run in (a, b))
-        counted += [f"{count} {things}"] if count else []
+    counted = []
+    for thing, events in (
+        ("optimizer step", [result.steps]),
+        ("evaluated batch", [_evaluated(run) for run in (a, b)]),
+        ("checkpoint", [sum(map(len, run.saves.values())) for run in (a, b)]),
+    ):
+        count = min(events)
+        plural = "es" if thing.endswith("h") else "s"
+        counted += [f"{count} {thing}{plural * (count > 1)}"] if count else []
     if not counted:
         return wrap("Neither program trained or evaluated a model.") + notes, 1
     what = "weights and buffers, batches, modes, losses, gradients and the optimizer's settings."
     if evaluates:
         what = "weights and buffers, batches, modes and outputs."
     return wrap(f"Equal to the bit in {', '.join(counted)}: {what}") + notes, 0
+
+
+def _evaluated(run: Run) -> int:
+    """Batches that a model saw without being trained on them; a forward pass of training whose
+    result is detached is none."""
+    events = [event for side in run.evaluations.values() for event in side]
+    return sum(not (event["grad"] and event["training"]) for event in events)
 
 
 def finding_lines(found: Finding) -> list[str]:
@@ -117,9 +129,10 @@ def _ended(
 
 
 def _before(result: Comparison, step: int) -> list[str]:
-    if step <= 1:
+    start = result.first
+    if step <= start:
         return []
-    before = f"Steps 1 to {step - 1} are" if step > 2 else "Step 1 is"
+    before = f"Steps {start} to {step - 1} are" if step > start + 1 else f"Step {start} is"
     if not result.rounding:
         return ["", *wrap(f"{before} equal to the bit.")]
     first = result.rounding[0]

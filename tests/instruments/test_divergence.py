@@ -177,6 +177,65 @@ def test_a_program_that_never_trains_is_one_answer(name, why, tmp_path, monkeypa
     assert why in " ".join(lines)
 
 
+@pytest.mark.parametrize(("mine", "size"), [([0, 1, 4, 5], 2), ([0, 2, 4, 6], 4)])
+def test_a_batch_is_shared_out_among_processes_and_no_advice_is_to_make_it_as_large(
+    mine, size, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(FIXTURES)
+    loops = importlib.import_module("loops")
+    images = torch.rand(8, 4, generator=torch.Generator().manual_seed(0))
+    one = recorded(lambda: loops.train(images), tmp_path / "a")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    two = recorded(lambda: loops.train(images[mine], size=size), tmp_path / "b")
+    found = compare(one, two).finding
+    assert (found.cause, found.step) == ("batch-world", 1)
+    assert "A runs in 1 process, B in 2" in found.text
+    assert "batch_size" not in cause_of(found.cause).change
+
+
+def test_the_same_command_twice_that_differs_names_the_generator_without_a_seed(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import numpy as np, torch\n"
+        "torch.manual_seed(0)\n"
+        "model = torch.nn.Linear(3, 1)\n"
+        "noise = torch.tensor(np.random.default_rng().normal(size=(4, 3))).float()\n"
+        "model(noise).sum().backward()\n"
+        "torch.optim.SGD(model.parameters(), lr=0.1).step()\n"
+    )
+    a, b = (recorded(script(program), tmp_path / name) for name in "ab")
+    lines, status = report(a, b, ("finished", "finished"), is_same=True)
+    text = " ".join(lines)
+    assert status == 1
+    assert "a generator that is not seeded" in text and "Line 4 makes a generator" in text
+    assert "the same command: it differs from run to run" in text
+
+
+def test_a_compiled_side_is_said_and_no_call_in_it_is_guessed(tmp_path):
+    def program(is_compiled: bool) -> None:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 1))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        forward = torch.compile(model, backend="eager") if is_compiled else model
+        (forward(torch.ones(4, 3)).mean() * (1.5 if is_compiled else 1)).backward()
+        optimizer.step()
+
+    a = recorded(lambda: program(False), tmp_path / "a")
+    b = recorded(lambda: program(True), tmp_path / "b")
+    found = compare(a, b).finding
+    assert (found.cause, found.step) == ("compiled", 1)
+    assert "B compiles" in found.text and "Loss" in found.text
+
+
+def test_what_follows_the_error_in_an_exception_is_not_taken_for_it(tmp_path):
+    def program() -> None:
+        raise RuntimeError("Loading failed.\nReader error: no such class.\nRead the manual.")
+
+    with pytest.raises(RuntimeError):
+        recorded(program, tmp_path / "a")
+    assert read(tmp_path / "a").end["error"] == "RuntimeError: Reader error: no such class."
+
+
 # The recorder
 
 

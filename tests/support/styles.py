@@ -362,6 +362,38 @@ OTHERS = (
         "",
         "by_hand",
     ),
+    # metric objects
+    Pair("the same program", "", "", program="metrics"),
+    Pair(
+        "a metric never reset",
+        "    val_acc.reset()\n",
+        "",
+        ("evaluation-reset",),
+        "print",
+        "metrics",
+    ),
+    Pair(
+        "one metric for both splits",
+        'train_acc = MulticlassAccuracy(3, average="micro")',
+        "train_acc = val_acc",
+        ("evaluation-shared",),
+        "print",
+        "metrics",
+    ),
+    Pair(
+        "the mean over classes",
+        'val_acc = MulticlassAccuracy(3, average="micro")',
+        "val_acc = MulticlassAccuracy(3)",
+        ("reported-average",),
+        "print",
+        "metrics",
+    ),
+    Pair(
+        "updated by being called",
+        "val_acc.update(model(x), y)",
+        "val_acc(model(x), y)",
+        program="metrics",
+    ),
     # the part of a run after its checkpoint
     Pair("a run that takes over everything", "", "", program="resume"),
     Pair(

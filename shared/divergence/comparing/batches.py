@@ -9,6 +9,8 @@ from ..records import Backward, Forward, Operation, Run
 from .finding import Finding, relative, where
 
 SENSITIVE = ("Dropout", "BatchNorm", "InstanceNorm", "AlphaDropout", "FeatureAlphaDropout")
+# In what batches differ where the processes share the data out among them.
+SHARED_OUT = ("batch-size", "batch-shuffle", "batch-values", "batch-repeated")
 
 
 class Order:
@@ -59,15 +61,23 @@ def batch(
 
 def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int) -> Finding:
     """With what is seen beside a batch that differs: processes, generators, calls before it."""
-    if f.cause == "batch-size" and a.world != b.world:
+    if a.world != b.world and f.cause in SHARED_OUT:
         f.cause = "batch-world"
+        f.who = None
         f.text += f" A runs in {a.world} process{'es' * (a.world > 1)}, B in {b.world}."
         return f
     if f.cause == "batch-repeated" and f.who:
         run = a if f.who == "A" else b
-        again = [s for s in run.seeds if 0 < s["step"] < number]
-        if again:
+        other = b if f.who == "A" else a
+        again, there = ([s for s in v.seeds if 0 < s["step"] < number] for v in (run, other))
+        if len(again) > len(there):
             f.text += f" {f.who} seeds again before it (torch.manual_seed({again[-1]['value']}))."
+            seed = again[-1]["where"] or f.where["AB".index(f.who)]
+            f.where = (seed, f.where[1]) if f.who == "A" else (f.where[0], seed)
+            f.cause, f.who = "generator-seed", None
+        return f
+    if f.cause == "batch-shuffle" and (samplers := _samplers(a, b, number)):
+        f.cause, f.text = "batch-sampler", f"{f.text} {samplers}"
         return f
     if f.cause in ("batch-values", "batch-normalised", "batch-dtype"):
         apart = _other_call(x["early"], y["early"])
@@ -81,6 +91,17 @@ def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int
             f.cause, f.text = "generator-unseeded", f"{f.text} {unseeded}"
             f.is_silent = False
     return f
+
+
+def _samplers(a: Run, b: Run, number: int) -> str:
+    """Samplers with seeds of their own that are not the same on both sides."""
+    last = [[v for v in run.loaders if v["step"] < number] for run in (a, b)]
+    if not all(last):
+        return ""
+    p, q = last[0][-1], last[1][-1]
+    if p["seed"] == q["seed"] or (p["seed"] is None) != (q["seed"] is None):
+        return ""
+    return f"The seed of A's {p['sampler']} is {p['seed']}, that of B's {q['sampler']} {q['seed']}."
 
 
 def _unseeded(a: Run, b: Run, x: Backward, y: Backward) -> str:

@@ -34,6 +34,7 @@ class Comparison:
     rounding: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     steps: int = 0
+    first: int = 1  # the first step that was compared, of the whole run where the other goes on
 
 
 def compare(a: Run, b: Run) -> Comparison:
@@ -51,6 +52,7 @@ def _compare_resumed(a: Run, b: Run, resume: Resumed) -> Comparison:
     result = _compare(rest, b, True) if whole is a else _compare(a, rest, True)
     if result.finding is not None:
         result.finding = restored_in_part(result.finding, resume)
+    result.first = resume.number + 1
     result.notes.insert(0, f"{resume.text} from there, and was compared with the steps after it.")
     return result
 

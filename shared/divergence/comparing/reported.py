@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from ..records import Number, Run
+from ..records import Metric, Number, Run
 from .calls import Drift
 from .evaluation import note
 from .finding import Finding, where
@@ -122,8 +122,23 @@ def explained(
         kinds.append(
             [k for k, v in averages(run, number).items() if abs(v - event["value"]) <= allowed]
         )
-    text = "".join(f" {who}'s is {side[0]}." for who, side in zip("AB", kinds, strict=True) if side)
+    counted = [_counted(run, number, event) for run, event in ((a, p), (b, q))]
+    text = "".join(
+        f" {who}'s is {side[0] if side else _said(metric)}."
+        for who, side, metric in zip("AB", kinds, counted, strict=True)
+        if side or metric
+    )
     right = [any(k.startswith("over all samples") for k in side) for side in kinds]
+    flaws = [_flaw(run, number, metric) for run, metric in zip((a, b), counted, strict=True)]
+    for i, other in ((0, 1), (1, 0)):
+        # The mean over classes explains a difference only from what is known to be another.
+        if flaws[i] == "reported-average" and not (right[other] or counted[other]):
+            flaws[i] = ""
+    if flaws[0] != flaws[1]:
+        who = "B" if not flaws[0] else "A" if not flaws[1] else None
+        flaw = flaws[0] or flaws[1]
+        # Neither kind of average is wrong by itself.
+        return flaw, None if flaw == "reported-average" else who, text
     if right[0] == right[1]:
         return None, None, text
     who, wrong = ("B", kinds[1]) if right[0] else ("A", kinds[0])
@@ -138,6 +153,34 @@ def explained(
     return None, None, text
 
 
+def _counted(run: Run, number: int, event: Number) -> Metric | None:
+    """The metric object that gave a reported number."""
+    for metric in run.metrics.get(number, []):
+        value = metric["value"]
+        if value is not None and abs(value - event["value"]) <= 1e-5 * abs(value):
+            return metric
+    return None
+
+
+def _said(metric: Metric | None) -> str:
+    if metric is None:
+        return "not known"
+    kind = f" with average={metric['average']!r}" if metric["average"] else ""
+    text = f"that of a {metric['name']}{kind}, updated since its last reset"
+    return f"{text} {metric['training']} times in training, {metric['evaluation']} in evaluation"
+
+
+def _flaw(run: Run, number: int, metric: Metric | None) -> str:
+    """What a metric object counts otherwise than once over all samples of one evaluation."""
+    if metric is None:
+        return ""
+    if metric["training"] and metric["evaluation"]:
+        return "evaluation-shared"
+    if metric["evaluation"] > len(run.evaluations.get(number, [])) > 0:
+        return "evaluation-reset"
+    return "reported-average" if metric["average"] in ("macro", "weighted") else ""
+
+
 def unreported(a: Run, b: Run, notes: list[str]) -> Iterator[Finding]:
     """A quantity that only one run has reported, where both report others under the same names."""
     mine, other = (
@@ -145,6 +188,7 @@ def unreported(a: Run, b: Run, notes: list[str]) -> Iterator[Finding]:
         for run in (a, b)
     )
     if not mine.keys() & other.keys():
+        _unmatched(a, b, notes)
         return
     for who, ours, theirs in (("A", mine, other), ("B", other, mine)):
         for tag in [tag for tag in theirs if tag not in ours]:
@@ -155,7 +199,12 @@ def unreported(a: Run, b: Run, notes: list[str]) -> Iterator[Finding]:
                 yield Finding("reported-missing", event["step"], f"{text} does.", who, lines)
 
 
-def sources(a: Run, b: Run, notes: list[str]) -> None:
-    for who, run in (("A", a), ("B", b)):
-        if not run.numbers:
-            note(notes, f"{who} reports no number: none was logged or printed.")
+def _unmatched(a: Run, b: Run, notes: list[str]) -> None:
+    """Both report numbers, none of them under one name: nothing was compared."""
+    names = [list(dict.fromkeys(e["tag"].strip() for v in run.numbers.values() for e in v))
+             for run in (a, b)]  # fmt: skip
+    plain = [set(map(plain_tag, side)) for side in names]
+    if all(names) and not plain[0] & plain[1]:
+        said = [", ".join(side[:4]) for side in names]
+        text = f"Reported numbers were not compared: A reports {said[0]}, B {said[1]}; give them"
+        note(notes, f"{text} one name.")

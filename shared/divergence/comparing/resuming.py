@@ -101,6 +101,7 @@ def after(run: Run, number: int) -> Run:
         evaluations=later(run.evaluations),
         eval_losses=later(run.eval_losses),
         numbers=later(run.numbers),
+        metrics=later(run.metrics),
         saves=later(run.saves),
     )
 

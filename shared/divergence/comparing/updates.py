@@ -55,7 +55,7 @@ def scaling(ours: Step, theirs: Step, number: int, match: Matching) -> Iterator[
         return
     precision = lowest([op for v in ours.backwards for op in v["operations"]])
     lines = where(ours.taken, theirs.taken)
-    hands = written(ours.touched, theirs.touched, "gradient", match)
+    hands = written(ours.touched, theirs.touched, "gradient", match, lines)
     reason = f"{hands[1]}" if hands else ""
     found = tensors(ours.taken["gradients"], match.renamed(theirs.taken["gradients"]), number,
                     "clipped", lines, reason, precision)  # fmt: skip
@@ -74,10 +74,14 @@ def _clips(events: list[Clip | Unscale]) -> list[Clip]:
 
 
 def written(
-    x: list[Touched], y: list[Touched], what: str, match: Matching
+    x: list[Touched], y: list[Touched], what: str, match: Matching, steps: tuple
 ) -> tuple[str, str, tuple] | None:
     """What one program writes to its weights or gradients by itself and the other does not: who,
-    how, and the lines."""
+    how, and the lines.
+
+    Args:
+        steps: the lines of the step itself, for who writes nothing.
+    """
     sides = [[t for t in side if t["what"] == what] for side in (x, y)]
     keys = [
         [(t["name"], t["operation"], str(t["given"])) for t in sides[0]],
@@ -92,7 +96,7 @@ def written(
                 given = ", ".join(event["given"].values())
                 text = f"{who} calls {event['operation']}({given}) on the {what} of {event['name']}"
                 places = sides[1] if who == "A" else sides[0]
-                there = places[0]["where"] if places else []
+                there = places[0]["where"] if places else steps[1 if who == "A" else 0]
                 lines = (event["where"], there) if who == "A" else (there, event["where"])
                 return who, text, lines
     return None
@@ -223,7 +227,7 @@ def stepped(
         elif momenta and not found.reason:
             found.text += f" Optimizer state only on one side: {', '.join(momenta)}."
         if not (x["optimizer"] and y["optimizer"]) and not found.reason:
-            apart = written(ours.touched, theirs.touched, "weight", match)
+            apart = written(ours.touched, theirs.touched, "weight", match, lines)
             said = apart[1] if apart and not (x["optimizer"] or y["optimizer"]) else reason
             found.cause = "stepped-hand"
             found.text = f"{said}. {found.text}" if said else found.text
@@ -233,7 +237,8 @@ def stepped(
 def between(a: Run, b: Run, number: int, match: Matching) -> Iterator[Finding]:
     """Weights that change after a step without one: `number` steps were taken."""
     sides = [run.changed.get(number) for run in (a, b)]
-    hands = written(a.touched.get(number, []), b.touched.get(number, []), "weight", match)
+    steps = where(a.steps[number - 1].taken, b.steps[number - 1].taken)
+    hands = written(a.touched.get(number, []), b.touched.get(number, []), "weight", match, steps)
     names = [set() if e is None else set(e["names"]) for e in sides]
     names[1] = {match.of(n) for n in names[1]}
     if names[0] == names[1] and not (names[0] and hands):

@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -74,6 +75,8 @@ class Recorder:
         @functools.wraps(original)
         def compile(*args: Any, **kwargs: Any) -> Any:
             self.operations.stop()
+            # Of hooks that the program did not set it is not warned.
+            warnings.filterwarnings("ignore", "Using `torch.compile.*global hooks on modules")
             if self.compiled is None:
                 self.compiled = where()
             return original(*args, **kwargs)
@@ -112,8 +115,9 @@ class Recorder:
 
 
 def said(error: BaseException | None) -> str:
-    """The class and the last line of what an exception says, without colours of the terminal."""
+    """The class of an exception and the last line that tells of an error, or the last of all,
+    without colours of the terminal."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    kind = type(error).__name__
-    return f"{kind}: {lines[-1] if lines else 'no message'}"
+    telling = [line for line in lines if re.search(r"\berror: ", line, re.IGNORECASE)] or lines
+    return f"{type(error).__name__}: {telling[-1] if telling else 'no message'}"

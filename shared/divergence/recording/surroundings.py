@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from ..fingerprints import checksum
 from ..records import Where
 from .calls import MARK, Calls
+from .metrics import Metrics
 from .operations import tensors
 from .record import Record, generators
 from .source import is_called_directly, where
@@ -30,6 +31,7 @@ PRINTED = re.compile(
 class Surroundings:
     def __init__(self, record: Record, calls: Calls) -> None:
         self.record, self.calls, self.models = record, calls, calls.models
+        self.metrics_made = Metrics(record)
         self.is_built = False
         self.unseeded: Where = []
         self.logged: dict[str, Where] = {}
@@ -66,6 +68,7 @@ class Surroundings:
 
     def after_module(self, _: Any, arguments: dict[str, Any]) -> None:
         self.models.made[id(arguments["self"])] = where(2)
+        self.metrics_made.on_module(arguments["self"])
 
     def after_seed(self, of: str, _: Any, arguments: dict[str, Any]) -> None:
         value = next((v for v in arguments.values() if isinstance(v, (int, float))), 0)
@@ -95,7 +98,7 @@ class Surroundings:
             "loader", size=size, batch_size=loader.batch_size,
             drew=generators()["torch"] != before["torch"],
             workers=loader.num_workers, persistent=loader.persistent_workers,
-            sampler=type(loader.sampler).__name__, where=where(),
+            sampler=type(loader.sampler).__name__, seed=_seed(loader.sampler), where=where(),
         )  # fmt: skip
 
     # Reported numbers
@@ -208,6 +211,12 @@ class Surroundings:
             hash=f"{zlib.crc32(repr(sorted(checksum(t) for _, t in found)).encode()):08x}",
             where=where(),
         )
+
+
+def _seed(sampler: Any) -> int | None:
+    """That of a DistributedSampler."""
+    seed = getattr(sampler, "seed", None)
+    return seed if isinstance(seed, int) else None
 
 
 def _is_momentum(name: str) -> bool:
