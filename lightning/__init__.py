@@ -4,6 +4,10 @@ name would win over a folder without one."""
 import logging
 import warnings
 
+from shared import need
+
+need("torch", "jsonargparse", "sklearn", "pytorch_lightning")
+
 # What Lightning would say on the screen of every run, and why this project need not hear it.
 for _message in (
     # The data lies in memory: more workers would make the loaders slower, not faster.
@@ -16,8 +20,9 @@ for _message in (
     "`torch.jit.trace",
     # The run folder is made first, so that two runs never share one.
     "The dirpath has changed from",
-    "Checkpoint directory .* exists and is not empty",
-    "Experiment logs directory .* exists and is not empty",
+    "(Checkpoint|Experiment logs) directory .* exists and is not empty",
+    # Several processes are started by torchrun, or by ourselves; on a cluster, too.
+    "The `srun` command is available on your system but is not used",
     # What saves within an epoch has no state that a run resumed without it would miss.
     "Be aware that when using `ckpt_path`, callbacks used to create the checkpoint",
 ):

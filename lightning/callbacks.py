@@ -136,7 +136,7 @@ class SaveWithinEpoch(Callback):
 
 
 class StopOnSignal(Callback):
-    """[checkpoint] Saves and leaves between two optimizer steps once SIGINT or SIGTERM has come.
+    """[checkpoint] Saves and leaves between two optimizer steps once a signal has come.
 
     Raises:
         Interrupted: its message holds the command that resumes the run.
@@ -199,7 +199,7 @@ class DrawGraph(Callback):
 
 class DrawFigures(Callback):
     """[log] Draws what the last validation found, once: drawing takes as long as an epoch of the
-    digits. The module's `validation_step` has to return logits [B, 10]."""
+    digits. The module's `validation_step` has to return logits [B, classes]."""
 
     def __init__(self, data: ImageData) -> None:
         self.data = data
@@ -217,8 +217,7 @@ class DrawFigures(Callback):
             probabilities = ranks.gather(torch.cat(self.logits).float().softmax(dim=1))
             if trainer.is_global_zero:
                 writer, step = trainer.logger.experiment, trainer.global_step - 1
-                name, split = self.data.hparams["dataset"], self.data.splits["val"]
-                add_figures(writer, name, split, probabilities, step)
+                add_figures(writer, self.data.splits["val"], probabilities, step)
 
 
 class CompileNetwork(Callback):

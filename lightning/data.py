@@ -12,7 +12,13 @@ class ImageData(pl.LightningDataModule):
     """The three splits of a dataset and their loaders."""
 
     def __init__(
-        self, dataset: str, data_dir: str, batch_size: int, seed: int, num_workers: int
+        self,
+        dataset: str,
+        data_dir: str,
+        image_size: int,
+        batch_size: int,
+        seed: int,
+        num_workers: int,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -22,11 +28,13 @@ class ImageData(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         # [ddp] The Trainer calls this in one process of each machine, while the others wait.
-        data.prepare(self.hparams["dataset"], self.hparams["data_dir"])
+        data.prepare(self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"])
 
     def setup(self, stage: str) -> None:
         if not self.splits:  # [data] The Trainer calls this before each of fit, test and predict.
-            self.splits = data.load(self.hparams["dataset"], self.hparams["data_dir"])
+            self.splits = data.load(
+                self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
+            )
 
     def state_dict(self) -> dict[str, int]:
         if self.train_loader is None:  # [checkpoint] saved before training starts

@@ -1,31 +1,34 @@
 """The network and the steps that train it."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
-from shared.model import ConvNet, make_optimizer, make_scheduler
+from shared.model import make_network, make_optimizer, make_scheduler
 
 
 class ImageClassifier(pl.LightningModule):
-    """A network and the steps that train it. A batch is images float32 [B, 1, 28, 28] and labels
-    int64 [B]."""
+    """A network and the steps that train it. A batch is images float32 [B, *in_shape] and labels
+    int64 [B]. `network` is what `make_network` takes."""
 
-    def __init__(self, lr: float, weight_decay: float, dropout: float, width: int) -> None:
+    def __init__(self, lr: float, weight_decay: float, **network: Any) -> None:
         super().__init__()
+        # [checkpoint] The arguments, from which a checkpoint makes the module again.
         self.save_hyperparameters()
-        self.net: torch.nn.Module = ConvNet(dropout, width)
-        self.train_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
-        self.val_loss = MeanMetric()
-        self.val_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
-        self.test_loss = MeanMetric()
-        self.test_accuracy = MulticlassAccuracy(10, average="micro", validate_args=False)
+        self.net = make_network(**network)
+        self.train_accuracy = MeanMetric()
+        # [log] Without the argument, it would leave out a batch whose loss is NaN.
+        self.val_loss = MeanMetric(nan_strategy=float("nan"))
+        self.val_accuracy = MeanMetric()
+        self.test_loss = MeanMetric(nan_strategy=float("nan"))
+        self.test_accuracy = MeanMetric()
         # [log] The graph of the model in TensorBoard is drawn with it.
-        self.example_input_array = torch.zeros(1, 1, 28, 28)
+        self.example_input_array = torch.zeros(1, *network["in_shape"])
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
@@ -34,16 +37,17 @@ class ImageClassifier(pl.LightningModule):
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels)
-        self.train_accuracy.update(logits, labels)
+        self.train_accuracy.update(logits.argmax(dim=1) == labels)
         self.log("train/loss", loss, prog_bar=True)  # [log] every log_every_n_steps
-        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)  # [log] once
+        # [log] Once an epoch.
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         logits = self(images)
         self.val_loss.update(F.cross_entropy(logits, labels), weight=len(labels))
-        self.val_accuracy.update(logits, labels)
+        self.val_accuracy.update(logits.argmax(dim=1) == labels)
         self.log("val/loss", self.val_loss)  # [log] averaged over the epoch
         self.log("val/accuracy", self.val_accuracy, prog_bar=True)  # [log] [progress] and shown
         return logits
@@ -52,9 +56,9 @@ class ImageClassifier(pl.LightningModule):
         images, labels = batch
         logits = self(images)
         self.test_loss.update(F.cross_entropy(logits, labels), weight=len(labels))
-        self.test_accuracy.update(logits, labels)
+        self.test_accuracy.update(logits.argmax(dim=1) == labels)
         self.log("test/loss", self.test_loss)  # [log] averaged over the split
-        self.log("test/accuracy", self.test_accuracy)  # [log] likewise
+        self.log("test/accuracy", self.test_accuracy)  # [log] averaged over the split
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, _ = batch

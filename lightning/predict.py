@@ -24,7 +24,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     """Classify the test split, or the pictures in the files `images`.
 
     Returns:
-        Probabilities float32 [N, 10], in the order of the split or of the files.
+        Probabilities float32 [N, classes], in the order of the split or of the files.
     """
     trainer = pl.Trainer(**trainer_options(config), logger=False, enable_checkpointing=False)
     ckpt_path = find_checkpoint("lightning", config)
@@ -33,13 +33,13 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     data = ImageData(**config.data_hparams())
     source: Any = data
     if images:
-        source, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
+        source, images, problems = pictures.make_loader(config, images)
     # [predict] Eval mode and no gradients again; the answers come back on the CPU, batch by batch.
     batches: Any = trainer.predict(module, source)
     probabilities = torch.cat(batches)
     if images:
-        print_answers(config.dataset, images, probabilities, problems)
+        print_answers(module.hparams["classes"], images, probabilities, problems)
         return probabilities
     probabilities = gather(probabilities)  # [ddp] from all processes, in the order of the split
-    write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
+    write_predictions(ckpt_path, data.splits["test"], probabilities)
     return probabilities

@@ -17,7 +17,7 @@ from shared.checkpoints import resume_from
 from shared.config import Config
 from shared.run_folder import after_restart, create_run_dir
 from shared.signals import Interrupt
-from shared.summary import final_metrics, write_summary
+from shared.summary import hp_metrics, write_summary
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def train(config: Config) -> dict[str, Any]:
     best = None if config.fast_dev_run else run_dir / "checkpoints" / "best.ckpt"
     metrics |= trainer.test(module, data, ckpt_path=best, weights_only=True, verbose=False)[0]
     if trainer.logger is not None:
-        trainer.logger.log_hyperparams(config.hparams(), final_metrics(metrics))
+        trainer.logger.log_hyperparams(config.hparams(), hp_metrics(metrics), trainer.global_step)
     device, train_images = trainer.strategy.root_device, len(data.splits["train"])
     return write_summary(
         "lightning", run_dir, config, module, metrics, device, train_images, clock.seconds

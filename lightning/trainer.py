@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO, XLACheckpointIO
-from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning.strategies import DDPStrategy
 
-from shared import hardware, ranks
+from shared import checkpoint_format, hardware, ranks
 from shared.config import Config
 from shared.files import write_atomically
 
@@ -55,7 +54,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         buffer = io.BytesIO()
-        torch.save(move_data_to_device(checkpoint, torch.device("cpu")), buffer)
+        torch.save(checkpoint_format.sealed(checkpoint), buffer)
         write_atomically(Path(path), buffer.getvalue())
 
 

@@ -1,1 +1,5 @@
 """The raw PyTorch side: everything a Trainer does, by hand."""
+
+from shared import need
+
+need("torch", "jsonargparse", "sklearn")

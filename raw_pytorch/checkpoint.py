@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from raw_pytorch import devices, distributed
+from raw_pytorch import distributed
 from raw_pytorch.module import ImageClassifier
-from shared.checkpoint_format import MODULE_HPARAMS
+from shared.checkpoint_format import MODULE_HPARAMS, sealed
 from shared.files import write_atomically
 
 
@@ -24,7 +24,7 @@ def save(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that an older one stays whole until the new one is."""
     if distributed.rank() == 0:  # [ddp] All have the same weights, and one process writes them.
         buffer = io.BytesIO()
-        torch.save(devices.to_cpu(state), buffer)
+        torch.save(sealed(state), buffer)
         write_atomically(path, buffer.getvalue())
     distributed.barrier()  # [ddp] nobody reads it before it is there
 

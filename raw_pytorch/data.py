@@ -16,6 +16,7 @@ class ImageData:
         self,
         dataset: str,
         data_dir: str,
+        image_size: int,
         batch_size: int,
         seed: int,
         num_workers: int,
@@ -25,6 +26,7 @@ class ImageData:
         self.hparams: dict[str, Any] = dict(
             dataset=dataset,
             data_dir=data_dir,
+            image_size=image_size,
             batch_size=batch_size,
             seed=seed,
             num_workers=num_workers,
@@ -34,11 +36,15 @@ class ImageData:
 
     def prepare_data(self) -> None:
         if ranks.local_rank() == 0:  # [ddp] one process of each machine, while the others wait
-            data.prepare(self.hparams["dataset"], self.hparams["data_dir"])
+            data.prepare(
+                self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
+            )
         distributed.barrier()
 
     def setup(self, stage: str) -> None:
-        self.splits = data.load(self.hparams["dataset"], self.hparams["data_dir"])
+        self.splits = data.load(
+            self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
+        )
 
     def train_dataloader(self) -> data.ResumableLoader:
         self.train_loader = data.make_train_loader(self.splits["train"], **self._options())

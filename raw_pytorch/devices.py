@@ -3,8 +3,6 @@
 Lightning: Trainer(accelerator=..., deterministic=True)
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -44,14 +42,3 @@ def move(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Te
     """Images and labels on the device. The copy does not wait if they come from pinned memory."""
     images, labels = batch
     return images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-
-
-def to_cpu(value: Any) -> Any:
-    """The same dictionary or list with tensors of a TPU moved to the CPU: a machine without a TPU
-    could not load them."""
-    if isinstance(value, dict):
-        return {key: to_cpu(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [to_cpu(part) for part in value]
-    is_on_tpu = isinstance(value, Tensor) and value.device.type == "xla"
-    return value.cpu() if is_on_tpu else value

@@ -17,7 +17,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.parallel import DistributedDataParallel
 
-from shared import hardware, ranks
+from shared import hardware, ranks, signals
 from shared.config import Config
 
 
@@ -35,8 +35,9 @@ def launch(config: Config) -> bool:
         return False
     hardware.choose_accelerator(config)
     # A process that fails says why by itself; torchrun's own report would be a page long.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, hardware.cores() // config.devices)))
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(n.name for n in signals.caught())
     options = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -44,6 +45,7 @@ def launch(config: Config) -> bool:
         run_id=f"{ranks.LAUNCHED}{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
         max_restarts=0,
         monitor_interval=0.1,
     )

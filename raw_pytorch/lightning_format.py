@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from raw_pytorch.early_stopping import EarlyStopping
-from raw_pytorch.metrics import MulticlassAccuracy
+from raw_pytorch.metrics import MeanMetric
 from shared import ranks
 from shared.checkpoint_format import BEST_KEY, LAST_KEY, STOPPING_KEY
 
@@ -67,20 +67,17 @@ def best_val_loss(saved: dict[str, Any], folder: Path) -> float:
     return math.inf if score is None else float(score)
 
 
-def accuracy(metric: MulticlassAccuracy) -> dict[str, Tensor]:
-    """The counts as torchmetrics keeps them; every process calls this."""
-    correct, total = metric.counts()
-    wrong = total - correct
-    counts = {"tp": correct, "fp": wrong, "fn": wrong, "tn": 9 * total - wrong}
-    return {name: torch.tensor([count]) for name, count in counts.items()}
+def mean(metric: MeanMetric) -> dict[str, Tensor]:
+    """The sums as torchmetrics keeps them; every process calls this."""
+    total, weight = metric.sums()
+    return {"mean_value": total, "weight": weight}
 
 
-def restore_accuracy(metric: MulticlassAccuracy, saved: dict[str, Tensor]) -> None:
-    """Put the counts back. Of several processes, the first takes all of them: the next average is
+def restore_mean(metric: MeanMetric, saved: dict[str, Tensor]) -> None:
+    """Put the sums back. Of several processes, the first takes all of them: the next average is
     over all processes again."""
     if ranks.rank() == 0:
-        metric.correct = saved["tp"].sum()
-        metric.total = int(saved["tp"].sum() + saved["fn"].sum())
+        metric.total, metric.weight = saved["mean_value"], int(saved["weight"])
 
 
 def restore_early_stopping(stopping: EarlyStopping, saved: dict[str, Any]) -> None:

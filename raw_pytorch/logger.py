@@ -53,17 +53,16 @@ class Logger:
         the digits; every process calls this.
 
         Args:
-            logits: float32 [n, 10], those of this process.
+            logits: float32 [n, classes], those of this process.
         """
         probabilities = ranks.gather(logits.softmax(dim=1))  # [ddp] from all processes
         if self.writer:
-            name, split = data.hparams["dataset"], data.splits["val"]
-            add_figures(self.writer, name, split, probabilities, step)
+            add_figures(self.writer, data.splits["val"], probabilities, step)
 
-    def hyperparameters(self, values: dict[str, Any], metrics: dict[str, float]) -> None:
+    def hyperparameters(self, values: dict[str, Any], metrics: dict[str, float], step: int) -> None:
         """For the HPARAMS page: not by `writer.add_hparams`, which would make a run of its own."""
         if self.writer:
-            self.log(metrics, 0)
+            self.log(metrics, step)  # the page shows the last points of these curves
             file_writer: Any = self.writer.file_writer
             for summary in hparams(values, metrics):
                 file_writer.add_summary(summary)

@@ -22,7 +22,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     """Classify the test split, or the pictures in the files `images`.
 
     Returns:
-        Probabilities float32 [N, 10], in the order of the split or of the files.
+        Probabilities float32 [N, classes], in the order of the split or of the files.
     """
     device = devices.choose(config)
     distributed.start(device)
@@ -33,7 +33,7 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
     module.to(device)
     data = ImageData(**config.data_hparams(), device=device)
     if images:
-        loader, images, problems = pictures.make_loader(config.dataset, images, config.batch_size)
+        loader, images, problems = pictures.make_loader(config, images)
     else:
         data.prepare_data()
         data.setup("predict")
@@ -47,8 +47,8 @@ def predict(config: Config, images: Sequence[str] = ()) -> Tensor:
         ]
     probabilities = torch.cat(batches)
     if images:
-        print_answers(config.dataset, images, probabilities, problems)
+        print_answers(module.hparams["classes"], images, probabilities, problems)
         return probabilities
     probabilities = gather(probabilities)  # [ddp] from all processes, in the order of the split
-    write_predictions(ckpt_path, data.splits["test"].labels, probabilities)
+    write_predictions(ckpt_path, data.splits["test"], probabilities)
     return probabilities

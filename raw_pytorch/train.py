@@ -27,7 +27,7 @@ from shared.model import compile_network
 from shared.run_folder import after_restart, create_run_dir
 from shared.seeds import seed_epoch
 from shared.signals import Interrupt
-from shared.summary import final_metrics, write_summary
+from shared.summary import hp_metrics, write_summary
 
 
 def train(config: Config) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def finish(
     tested = evaluate.test(module, data.test_dataloader(), data.device, precision)
     metrics = {**state.validated, **tested}
     logger.log({**tested, "epoch": state.epoch}, state.global_step)
-    logger.hyperparameters(config.hparams(), final_metrics(metrics))
+    logger.hyperparameters(config.hparams(), hp_metrics(metrics), state.global_step)
     logger.close()
     device, train_images = data.device, len(data.splits["train"])
     return write_summary(

@@ -83,7 +83,7 @@ class TrainingState:
             "recipe": self.config.recipe(),
             "validated": self.validated,
             "generators": generator_state(self.data.device),
-            "train_accuracy": lightning_format.accuracy(self.module.train_accuracy),
+            "train_accuracy": lightning_format.mean(self.module.train_accuracy),
             **lightning_format.scaler(self.scaler),
             "pytorch-lightning_version": LIGHTNING_VERSION,
             "callbacks": lightning_format.callbacks(
@@ -110,5 +110,5 @@ class TrainingState:
         lightning_format.restore_early_stopping(self.early_stopping, saved)
         lightning_format.restore_scaler(self.scaler, saved)
         if self.batch_idx > 0:  # at the start of an epoch, both begin anew
-            lightning_format.restore_accuracy(self.module.train_accuracy, saved["train_accuracy"])
+            lightning_format.restore_mean(self.module.train_accuracy, saved["train_accuracy"])
             restore_generators(saved["generators"], self.data.device)

@@ -5,15 +5,16 @@ or they would not fail at all."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
-from shared.config import Config
+from shared.config import FIELDS, Config
 from shared.errors import RunError, UsageError, shown
-from shared.model import ConvNet, make_optimizer
+from shared.model import make_network, make_optimizer
 
 # The version of Lightning whose format this is. Lightning migrates older checkpoints while it loads
 # them, and the raw side does not; newer ones may hold anything. The last number does not matter.
@@ -34,17 +35,70 @@ _SAVING = (
 BEST_KEY, LAST_KEY = _SAVING.format("'val/loss'"), _SAVING.format("None")
 STOPPING_KEY = "EarlyStopping{'monitor': 'val/loss', 'mode': 'min'}"
 
+SCALARS = (str, int, float, bool, type(None))
+# A sum over all else in the file: the archive's own sums notice what a disk has changed, and this
+# one what a program has.
+SUM = "content_sha256"
+
 # What a run resumes from, beside the weights; and what it needs of the states of the callbacks.
 TO_RESUME = (
     "optimizer_states", "lr_schedulers", "callbacks", "loops", "recipe", "generators",
-    "train_accuracy",
+    "train_accuracy", SUM,
 )  # fmt: skip
 CALLBACKS = {
     BEST_KEY: ("dirpath", "best_model_path", "best_model_score"),
     STOPPING_KEY: ("wait_count", "best_score", "patience", "stopped_epoch"),
 }
 
-SCALARS = (str, int, float, bool, type(None))
+
+def sealed(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What to write into the file: the checkpoint, with its tensors on the CPU, and its sum."""
+    on_cpu = _on_cpu(checkpoint)
+    return {**on_cpu, SUM: _sum(on_cpu)}
+
+
+def _on_cpu(value: Any) -> Any:
+    """The same with tensors moved to the CPU: a machine without the device could not load them."""
+    if isinstance(value, dict):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_cpu(part) for part in value)
+    return value.cpu() if isinstance(value, torch.Tensor) else value
+
+
+def _sum(checkpoint: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype} {list(value.shape)}".encode())
+            # A tensor without a dimension has no bytes to view until it has one.
+            flat = value.detach().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(flat.numpy().tobytes())
+        elif isinstance(value, Mapping):
+            digest.update(f"{len(value)} keys ".encode())
+            for key in sorted(value, key=repr):
+                digest.update(repr(key).encode())
+                add(value[key])
+        elif isinstance(value, (list, tuple)):
+            digest.update(f"{len(value)} items ".encode())
+            for item in value:
+                add(item)
+        else:
+            digest.update(repr(value).encode())
+
+    add({key: value for key, value in checkpoint.items() if key != SUM})
+    return digest.hexdigest()
+
+
+def not_finite(checkpoint: Mapping[str, Any]) -> str | None:
+    """The first of the weights that holds a NaN or an infinite number, in words; None if all are
+    finite."""
+    for name, tensor in checkpoint["state_dict"].items():
+        if not tensor.isfinite().all():
+            value = tensor[~tensor.isfinite()][0].item()
+            return f"{name} holds {value:g}"
+    return None
 
 
 def hyperparameters(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,15 +116,17 @@ def hyperparameters(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]
         (MODULE_HPARAMS, Config().module_hparams()),
     ):
         values = checkpoint[key]
-        if not isinstance(values, Mapping) or not all(type(v) in SCALARS for v in values.values()):
+        if not isinstance(values, Mapping) or not all(map(_is_plain, values.values())):
             _refuse(path, f"its {key} are not plain values")
         # Lightning adds a name of its own.
         if differing := {n for n in values if not str(n).startswith("_")} ^ names.keys():
             differing_names = _plain(sorted(map(str, differing)))
             _refuse(path, f"its {key} differ from this project's in {differing_names}")
         saved.update({name: values[name] for name in names})
+    if not _is_list_of(int, saved["in_shape"]) or not _is_list_of(str, saved["classes"]):
+        _refuse(path, "its hyper-parameters say of no pictures and classes what they are")
     try:
-        dataclasses.replace(Config(), **saved)
+        dataclasses.replace(Config(), **{n: v for n, v in saved.items() if n in FIELDS})
     except UsageError as error:
         _refuse(path, f"its hyper-parameters are not possible ({error})")
     return saved
@@ -85,8 +141,7 @@ def check_content(
     Raises:
         RunError: something is missing or has another shape; the message names the file and it.
     """
-    with torch.device("meta"):  # shapes alone
-        net = ConvNet(saved["dropout"], saved["width"])
+    net = _network(saved)
     _compare(
         path,
         "weights",
@@ -114,23 +169,54 @@ def check_content(
     _check_callbacks(path, checkpoint["callbacks"])
     optimizer = _only(path, checkpoint, "optimizer_states")
     scheduler = _only(path, checkpoint, "lr_schedulers")
-    parameters = list(net.parameters())
-    group = _only(path, optimizer, "param_groups")
-    # What torch adds to these from version to version, it gives a default when it loads them.
-    expected = make_optimizer(net, saved["lr"], saved["weight_decay"]).param_groups[0]
-    for name in ("lr", "betas", "eps", "weight_decay"):
-        if type(group.get(name)) is not type(expected[name]):
-            _refuse(path, f"its optimizer is not the AdamW of this project ({name} is missing)")
+    expected = _after_a_step(net, saved)
+    groups = optimizer.get("param_groups")
+    if not isinstance(groups, list) or [_get(group, "params") for group in groups] != [
+        group["params"] for group in expected["param_groups"]
+    ]:
+        _refuse(path, "its optimizer has other parameters")
+    for group, wanted in zip(groups, expected["param_groups"], strict=True):
+        # What torch adds to these from version to version, it gives a default when it loads them.
+        for name in ("lr", "betas", "eps", "momentum", "weight_decay"):
+            if type(group.get(name)) is not type(wanted.get(name)):
+                _refuse(path, f"its optimizer is not that of this project ({name} is missing)")
     states = _get(optimizer, "state")
     # A loss scaler skips the first steps.
     none_yet = states == {} and "MixedPrecision" in checkpoint
-    for index, parameter in enumerate(parameters) if not none_yet else ():
-        moments = {"exp_avg": parameter, "exp_avg_sq": parameter, "step": torch.tensor(0.0)}
-        _compare(path, f"optimizer's state {index}", _get(states, index), moments)
-    if group.get("params") != list(range(len(parameters))):
-        _refuse(path, "its optimizer has other parameters")
+    for index, state in expected["state"].items() if not none_yet else ():
+        _compare(path, f"optimizer's state {index}", _get(states, index), state)
     if type(scheduler.get("total_steps")) is not int:
         _refuse(path, "its learning rate schedule is not the OneCycleLR of this project")
+    if flaw := not_finite(checkpoint):
+        _refuse(path, f"its weights are spoiled: {flaw}")
+    try:
+        is_as_written = checkpoint[SUM] == _sum(checkpoint)
+    except RecursionError:
+        is_as_written = False
+    if not is_as_written:
+        _refuse(path, "its content was changed after it was written")
+
+
+def _after_a_step(net: torch.nn.Module, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of the optimizer once it has stepped: what it keeps of each parameter."""
+    optimizer = make_optimizer(net, saved["lr"], saved["weight_decay"])
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+def _network(saved: Mapping[str, Any]) -> torch.nn.Module:
+    # Of ConvNet, only the shapes; yours may need numbers, which it must not draw from the run's.
+    device = "meta" if saved["model"] == "ConvNet" else "cpu"
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return make_network(
+            saved["model"],
+            saved["in_shape"],
+            saved["classes"],
+            saved["dropout"],
+            saved["width"],
+        )
 
 
 def _check_callbacks(path: Path, callbacks: Any) -> None:
@@ -147,6 +233,14 @@ def _check_callbacks(path: Path, callbacks: Any) -> None:
         for name in names:
             if name not in state:
                 _refuse(path, f"its state of {callback} has no {name} to resume from")
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in SCALARS or _is_list_of(int, value) or _is_list_of(str, value)
+
+
+def _is_list_of(kind: type, value: Any) -> bool:
+    return type(value) is list and len(value) > 0 and all(type(v) is kind for v in value)
 
 
 def _compare(path: Path, what: str, held: Any, expected: Mapping[str, torch.Tensor]) -> None:

@@ -18,9 +18,10 @@ from shared.checkpoint_format import (
     MODULE_HPARAMS,
     check_content,
     hyperparameters,
+    not_finite,
 )
 from shared.config import Config
-from shared.errors import RunError, UsageError, counted, shown
+from shared.errors import RunError, UsageError, counted, shown, warn
 from shared.files import RUNS, versions_of
 
 
@@ -120,9 +121,18 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
     """
     checkpoint = read_checkpoint(path)
     saved = hyperparameters(path, checkpoint)
-    names = saved if resume else ["dataset"]
-    _check_recipe(path, config, {name: saved[name] for name in names if name not in UNBOUND})
+    # The model first: it is code, and only what the command line names may run.
+    names = ["dataset", "model", "image_size"]
+    names += [name for name in saved if hasattr(config, name)] if resume else []
+    _check_recipe(path, config, {n: saved.get(n) for n in names if n not in UNBOUND})
+    _check_task(path, config, saved)
     check_content(path, checkpoint, saved, resume=resume)
+    if not resume and (flaw := not_finite(checkpoint)):
+        warn(f"{path}: {flaw}; what these weights answer means nothing")
+    if other := _of_another_run(path, {**saved, **checkpoint.get("recipe", {})}):
+        if resume:
+            raise RunError(f"{path}: {other}; use a checkpoint of this run")
+        warn(f"{path}: {other}")
     if resume:
         recipe = checkpoint["recipe"]
         _check_recipe(path, config, {name: recipe.get(name) for name in config.recipe()})
@@ -141,12 +151,49 @@ def check_checkpoint(path: Path, config: Config, *, resume: bool) -> dict[str, A
     return checkpoint
 
 
+def _of_another_run(path: Path, trained: Mapping[str, Any]) -> str | None:
+    """Where a checkpoint differs from the configuration of the run in whose folder it lies, in
+    words; None if it does not, or lies elsewhere."""
+    import yaml
+
+    file = path.parent.parent / "config.yaml"
+    if path.parent.name != "checkpoints" or not file.is_file():
+        return None
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # it is said where it is read for its own sake
+        return None
+    for name, value in trained.items() if isinstance(values, dict) else ():
+        if name in values and name not in UNBOUND and values[name] != value:
+            return f"trained with {name} {shown(value)}, but {file} says {shown(values[name])}"
+    return None
+
+
 def _check_recipe(path: Path, config: Config, trained: Mapping[str, Any]) -> None:
     for name, value in trained.items():
         if value != getattr(config, name):
             raise UsageError(
                 f"--{name}: got {getattr(config, name)!r}; {path} was trained with {shown(value)}"
             )
+
+
+def _check_task(path: Path, config: Config, saved: Mapping[str, Any]) -> None:
+    """The pictures and classes of the checkpoint are those of the data. To predict pictures of your
+    own, the folder that the network was trained on need not be there."""
+    try:
+        task = config.module_hparams()
+    except RunError:
+        return
+    if saved["classes"] != task["classes"]:
+        raise UsageError(
+            f"--data_dir: {config.data_dir} has the classes {shown(task['classes'])}; {path} was "
+            f"trained with {shown(saved['classes'])}"
+        )
+    if saved["in_shape"] != task["in_shape"]:
+        raise UsageError(
+            f"--image_size: pictures of {task['in_shape']}; {path} was trained with "
+            f"{saved['in_shape']}"
+        )
 
 
 # What may change when a run is resumed, since it does not change the weights.

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shared import need, ranks
 from shared.config import FIELDS, RULES, Config
 from shared.errors import UsageError, fail, in_one_line, shown
-from shared.signals import leave_on_signal
+from shared.screen import open_screens, read_utf8
+from shared.signals import leave_on_signal, leave_with_launcher
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -41,7 +43,7 @@ def parse_command(side: str, argv: Sequence[str] | None = None) -> tuple[str, Co
 
     Exits and catches signals as `parse_args` does.
     """
-    leave_on_signal()
+    _begin()
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in ("-h", "--help"):
         print(_overview(side))
@@ -50,7 +52,20 @@ def parse_command(side: str, argv: Sequence[str] | None = None) -> tuple[str, Co
         fail(_no_command(side, argv), 2)
     command, *flags = argv
     images = command == "predict"
-    return command, *parse_args(f"{side} {command}", flags, images=images)
+    return command, *_parse(f"{side} {command}", flags, images)
+
+
+def _begin() -> None:
+    read_utf8()
+    open_screens()
+    leave_on_signal()
+    # What torch's C++ finds worth a page, it raises as an error, too, of which we print one line.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+    try:
+        ranks.forget_leftovers()
+    except ValueError as error:
+        fail(str(error), 2)
+    leave_with_launcher()
 
 
 def _overview(side: str) -> str:
@@ -91,10 +106,15 @@ def parse_args(
         The configuration and the files given to `--images`.
 
     Exits with status 0 after `--help` and with status 2 after one line on stderr for a wrong flag.
-    From here on, SIGINT and SIGTERM end the program with one line, too, and with status 130.
+    From here on, a signal ends the program with one line, too, and with status 130.
     """
-    leave_on_signal()
-    argv = list(sys.argv[1:] if argv is None else argv)
+    _begin()
+    return _parse(program, list(sys.argv[1:] if argv is None else argv), images, description)
+
+
+def _parse(
+    program: str, argv: list[str], images: bool, description: str = ""
+) -> tuple[Config, list[str]]:
     try:
         config, files = _read(_make_parser(program, description, images), argv, images)
     except UsageError as error:
@@ -119,6 +139,7 @@ def _wait_briefly(threads: int) -> None:
 
 @functools.cache
 def _make_parser(program: str, description: str, images: bool) -> ArgumentParser:
+    need("jsonargparse", "yaml")
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)

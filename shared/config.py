@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -12,7 +13,10 @@ from typing import Any, Literal, get_args
 from shared import ranks
 from shared.errors import UsageError, shown
 
-Dataset = Literal["digits", "mnist", "fashion-mnist"]
+Dataset = Literal[
+    "digits", "mnist", "fashion-mnist", "kmnist", "qmnist", "emnist-balanced", "emnist-letters",
+    "folder",
+]  # fmt: skip
 Accelerator = Literal["auto", "cpu", "cuda", "mps", "tpu"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -30,7 +34,7 @@ def knob(rule: Rule, default: Any = None, *, recipe: Mapping[str, Any] | None = 
     """A field of `Config`. The text below the field is its help.
 
     Args:
-        recipe: the default of each dataset, where it depends on the data.
+        recipe: the default of each dataset, or of `others`, where it depends on the data.
     """
     return dataclasses.field(default=default, metadata={"rule": rule, "recipe": recipe or {}})
 
@@ -56,27 +60,43 @@ def _is_path(value: str) -> bool:
     return bool(value.strip()) and "\0" not in value and is_text and value not in no_value
 
 
+def _is_literal_path(value: str) -> bool:
+    # Lightning's logger would expand it: in a YAML file or in quotes, no shell has.
+    return _is_path(value) and os.path.expandvars(os.path.expanduser(value)) == value
+
+
+def _is_model(value: str) -> bool:
+    file, _, name = value.rpartition(":")
+    is_own = file.endswith(".py") and name.isidentifier() and _is_path(value)
+    return is_own or value == "ConvNet"
+
+
 SWITCH = Rule("true or false", lambda value: True)
 
 
 @dataclass(frozen=True)
 class Config:
-    """One run. `max_epochs` and `dropout` may be left at None, and so may `devices` and
-    `num_nodes`: the recipe of the dataset, and what torchrun started, take their place when the
-    object is made.
+    """One run. `max_epochs`, `dropout` and `log_every_n_steps` may be left at None, and so may
+    `devices` and `num_nodes`: the recipe of the dataset, and what torchrun started, take their
+    place when the object is made.
 
     Raises:
         UsageError: a value is out of range; the message names the flag, the value and what fits.
     """
 
     dataset: Dataset = knob(one_of(Dataset), "digits")
-    """Pictures to learn: digits (embedded, no network), mnist or fashion-mnist."""
+    """Pictures to learn: digits (embedded, no network), a dataset that is downloaded when first
+    needed, or folder: your own pictures in --data_dir."""
 
     data_dir: str = knob(path("the path of a folder"), "data")
-    """Folder for downloads. If it holds the four original .gz files, or torchvision's layout, these
-    are used as they are and nothing is downloaded."""
+    """Folder for downloads. If it holds the files of the dataset already, packed or not, these are
+    used as they are. For folder: a folder of pictures for each class, or train, val and test with
+    such folders."""
 
-    run_dir: str | None = knob(path("the path of a folder"))
+    image_size: int = knob(whole(16, 512), 28)
+    """Pixels of a side, to which pictures of another size are scaled."""
+
+    run_dir: str | None = knob(Rule("the path of a folder, without ~ or $NAME", _is_literal_path))
     """Folder of this run. Default: runs/<side>/<dataset>/version_<next free>."""
 
     # The range of numpy's and pytorch_lightning's seeds.
@@ -84,8 +104,12 @@ class Config:
     """Seed of the weights, the dropout masks and the order of the batches."""
 
     max_epochs: int = knob(
-        whole(1, 1_000_000), recipe={"digits": 12, "mnist": 3, "fashion-mnist": 5}
-    )
+        whole(1, 1_000_000),
+        recipe={
+            "digits": 12, "mnist": 3, "fashion-mnist": 5, "kmnist": 5, "qmnist": 3,
+            "emnist-balanced": 3, "emnist-letters": 3, "folder": 10,
+        },
+    )  # fmt: skip
     """Epochs to train."""
 
     batch_size: int = knob(whole(1, 1_000_000), 64)
@@ -101,12 +125,21 @@ class Config:
 
     dropout: float = knob(
         Rule("a number from 0 to below 1", lambda dropout: 0 <= dropout < 1),
-        recipe={"digits": 0.1, "mnist": 0.0, "fashion-mnist": 0.0},
-    )
+        recipe={
+            "digits": 0.1, "mnist": 0.0, "fashion-mnist": 0.0, "kmnist": 0.0, "qmnist": 0.0,
+            "emnist-balanced": 0.0, "emnist-letters": 0.0, "folder": 0.1,
+        },
+    )  # fmt: skip
     """Probability of dropping a feature before the last layer."""
 
     width: int = knob(whole(1, 4096), 16)
     """Channels of the first convolution; the others have two and four times as many."""
+
+    model: str = knob(
+        Rule("ConvNet, or a class or function as mine.py:MyNet", _is_model), "ConvNet"
+    )
+    """The network: ConvNet, or one of your own, as mine.py:MyNet. It is called with those of
+    in_shape, num_classes, dropout and width that it takes."""
 
     accelerator: Accelerator = knob(one_of(Accelerator), "auto")
     """Kind of device. auto takes an accelerator if there is one, else the CPU."""
@@ -148,7 +181,7 @@ class Config:
     num_workers: int = knob(whole(0, 1024), 0)
     """Processes that load batches. 0 is fastest here: the data lies in memory."""
 
-    log_every_n_steps: int = knob(whole(1, 1_000_000_000), 50)
+    log_every_n_steps: int = knob(whole(1, 1_000_000_000), recipe={"digits": 5, "others": 50})
     """Optimizer steps between two points of train/loss and lr in TensorBoard."""
 
     progress_bar: bool = knob(SWITCH, True)
@@ -160,7 +193,10 @@ class Config:
 
     def __post_init__(self) -> None:
         recipe = RECIPES.get(str(self.dataset), {})
-        started = ranks.started()
+        try:
+            started = ranks.started()
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         machines = dict(zip(("devices", "num_nodes"), started or (1, 1), strict=True))
         for name, value in {**recipe, **machines}.items():
             if getattr(self, name) is None:
@@ -178,19 +214,31 @@ class Config:
                 )
 
     def hparams(self) -> dict[str, Any]:
-        """What a run's result depends on, as TensorBoard can show it."""
-        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in SILENT}
-        return {name: "off" if value is None else value for name, value in values.items()}
+        """What a run's result depends on and was given, since it is not as by default."""
+        usual = {**vars(Config(dataset=self.dataset)), "dataset": FIELDS["dataset"].default}
+        return {k: v for k, v in vars(self).items() if k not in SILENT and v != usual[k]}
 
     def data_hparams(self) -> dict[str, Any]:
         """The arguments of `ImageData`."""
-        names = ("dataset", "data_dir", "batch_size", "seed", "num_workers")
+        names = ("dataset", "data_dir", "image_size", "batch_size", "seed", "num_workers")
         return {name: getattr(self, name) for name in names}
 
     def module_hparams(self) -> dict[str, Any]:
         """The arguments of `ImageClassifier`."""
-        names = ("lr", "weight_decay", "dropout", "width")
-        return {name: getattr(self, name) for name in names}
+        names = ("lr", "weight_decay", "dropout", "width", "model")
+        return {name: getattr(self, name) for name in names} | self._task()
+
+    def _task(self) -> dict[str, list[Any]]:
+        """What the network is to tell apart: the shape of a sample, and the names of the classes.
+
+        Raises:
+            RunError: `--dataset folder`, and the folder holds no classes.
+        """
+        from shared import data  # loads torch, which `--help` need not wait for
+
+        info = data.describe(self.dataset, self.data_dir)
+        in_shape = info.shape or (info.channels, self.image_size, self.image_size)
+        return {"in_shape": list(in_shape), "classes": list(info.classes)}
 
     @property
     def world_size(self) -> int:
@@ -206,16 +254,18 @@ class Config:
 
 
 # What changes no result.
-SILENT = {"data_dir", "run_dir", "ckpt_path", "progress_bar", "num_workers"}
+SILENT = {
+    "data_dir", "run_dir", "ckpt_path", "progress_bar", "num_workers", "log_every_n_steps",
+}  # fmt: skip
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 RULES: dict[str, Rule] = {name: field.metadata["rule"] for name, field in FIELDS.items()}
 
 # What a dataset sets where a flag is not given.
 RECIPES: dict[str, dict[str, Any]] = {
     dataset: {
-        name: field.metadata["recipe"][dataset]
+        name: recipe[dataset if dataset in recipe else "others"]
         for name, field in FIELDS.items()
-        if field.metadata["recipe"]
+        if (recipe := field.metadata["recipe"])
     }
     for dataset in get_args(Dataset)
 }

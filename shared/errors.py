@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from shared import ranks
+from shared.screen import open_screens
 
 
 class UsageError(Exception):
@@ -27,7 +28,7 @@ class RunError(Exception):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM ended the run: one line on stderr, exit status 130.
+    """A signal ended the run: one line on stderr, exit status 130.
 
     It is no `Exception`, like `KeyboardInterrupt`, so that no `except Exception` on the way out,
     ours or a library's, takes it for a failure.
@@ -58,7 +59,32 @@ def fail(message: str, status: int) -> NoReturn:
         print(f"error: {message}", file=sys.stderr)
     elif status == 1:
         print(f"error: process {ranks.rank()}: {message}", file=sys.stderr)
+    if status == 130:  # what is left to do may take a while, and is worth no waiting for
+        _handle_signals(lambda *_: os._exit(130))
     raise SystemExit(status)
+
+
+# Ctrl+C, the end of a job, a terminal that was closed, and Slurm's warning before the end; Windows
+# has the first two.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+ENDING = [number for number in signal.Signals if number.name in NAMES]
+
+
+def ignore_signals() -> None:
+    """A second signal while the last line is written would print a traceback after all."""
+    _handle_signals(signal.SIG_IGN)
+
+
+def _handle_signals(handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            signal.signal(number, handler)
+
+
+def warn(message: str) -> None:
+    """Say something on stderr that ends nothing, once for all processes of a run."""
+    if ranks.rank() == 0:
+        print(f"warning: {message}", file=sys.stderr)
 
 
 def _end_progress_bars() -> None:
@@ -78,14 +104,17 @@ def run(command: Callable[[], Any]) -> Any:
     if ranks.rank() > 0:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the first process speaks for all
     sys.excepthook = _excepthook
+    _hear_threads()
     sys.unraisablehook = _unraisablehook
+    open_screens()
     try:
-        return command()
+        result = command()
+        sys.stdout.flush()
+        return result
     except UsageError as error:
         fail(str(error), 2)
     except (KeyboardInterrupt, Interrupted) as error:
-        # A second Ctrl+C while the last line is written would print the traceback after all.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        ignore_signals()
         fail(str(error) or "interrupted", 130)
     except RunError as error:
         fail(_first_line(error), 1)
@@ -101,6 +130,11 @@ def run(command: Callable[[], Any]) -> Any:
             reasons = [*_swallowed, error.__cause__, error]
             reason = next(r for r in reasons if r and str(r).startswith("DataLoader worker"))
             fail(f"{_first_line(reason)}; {FEWER}", 1)
+        if type(error).__name__ in ("DistNetworkError", "DistStoreError"):
+            fail(f"{ranks.meeting_point()} ({first_line[:120]})", 1)
+        if "Timed out waiting" in first_line:
+            minutes = ranks.TIMEOUT.total_seconds() / 60
+            fail(f"another process of this run has not answered for {minutes:g} minutes", 1)
         if "Connection closed by peer" in first_line or "Connection reset by peer" in first_line:
             fail("another process of this run has ended; what it said is the cause", 1)
         fail(f"{type(error).__name__}: {first_line} (DEBUG=1 shows where)", 1)
@@ -112,6 +146,22 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> 
     is_main = threading.current_thread() is threading.main_thread()
     if is_main or not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
+
+
+def _hear_threads() -> None:
+    """Say nothing of what ends the thread that writes TensorBoard's points: the next point raises
+    it once more, where it is said in one line."""
+    hook = threading.excepthook
+    if getattr(hook, "is_ours", False):
+        return
+
+    def heard(args: Any) -> None:
+        is_told = isinstance(args.exc_value, OSError)
+        if not (is_told and type(args.thread).__module__.startswith("tensorboard.")):
+            hook(args)
+
+    heard.is_ours = True  # type: ignore[attr-defined]
+    threading.excepthook = heard
 
 
 # What torch said of a worker while Python could not raise it.

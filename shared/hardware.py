@@ -17,7 +17,8 @@ def choose_accelerator(config: Config) -> str:
 
     Raises:
         UsageError: this machine lacks it or has fewer than `--devices`, the other machines have to
-            be started first, or the device cannot compute with `--precision`.
+            be started first, the device cannot compute with `--precision`, or the system allows too
+            few open files for `--num_workers`.
     """
     available = {
         "cpu": True,
@@ -25,6 +26,7 @@ def choose_accelerator(config: Config) -> str:
         "mps": torch.backends.mps.is_available(),
         "tpu": has_tpu(),
     }
+    _allow_open_files(config.num_workers)
     kind: str = config.accelerator
     if kind == "auto":
         found = _accelerator_of_torch() or "tpu"
@@ -48,6 +50,25 @@ def choose_accelerator(config: Config) -> str:
     if config.precision != "32-true" and kind == "tpu":
         raise UsageError(f"--precision: got {config.precision}; a TPU takes 32-true only")
     return kind
+
+
+def _allow_open_files(num_workers: int) -> None:
+    """Processes that load batches hand them over in open files, two loaders' at a time. With too
+    few, torch would wait for ever, or say so in a page."""
+    if num_workers == 0 or os.name == "nt":
+        return
+    import resource
+
+    needed = 60 + 20 * num_workers
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    if hard in limits and hard < needed:
+        raise UsageError(
+            f"--num_workers: {num_workers} need {needed} open files, and ulimit -n allows {hard}; "
+            "lower --num_workers or raise the limit"
+        )
+    if soft in limits and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _accelerator_of_torch() -> str | None:

@@ -4,11 +4,15 @@ sides share; the engineering around it is what they differ in."""
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from shared import own_model
 
 
 class ConvNet(nn.Sequential):
@@ -20,11 +24,22 @@ class ConvNet(nn.Sequential):
     Args:
         dropout: probability of dropping a feature before the last layer, from 0 to below 1.
         width: channels of the first convolution; the others have two and four times as many.
+        in_shape: channels, height and width of a picture.
+        num_classes: how many logits come out.
     """
 
-    def __init__(self, dropout: float = 0.0, width: int = 16) -> None:
+    def __init__(
+        self,
+        dropout: float = 0.0,
+        width: int = 16,
+        in_shape: Sequence[int] = (1, 28, 28),
+        num_classes: int = 10,
+    ) -> None:
+        channels, *sides = in_shape
+        # The pixels that the three layers with a stride leave: 14, 7 and 3 of 28.
+        height, across = (((side + 1) // 2 // 2 - 1) // 2 for side in sides)
         super().__init__(
-            nn.Conv2d(1, width, kernel_size=5, stride=2, padding=2, bias=False),
+            nn.Conv2d(channels, width, kernel_size=5, stride=2, padding=2, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.Conv2d(width, 2 * width, kernel_size=3, padding=1, bias=False),
@@ -37,15 +52,31 @@ class ConvNet(nn.Sequential):
             nn.MaxPool2d(3, stride=2),
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(4 * width * 3 * 3, 10),
+            nn.Linear(4 * width * height * across, num_classes),
         )
         # The channels of a pixel beside each other, as the fast convolutions want them: a step
         # takes a third less time on a CPU. What comes out of a layer has the order of its weights.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images float32 [B, 1, 28, 28] to logits [B, 10]."""
+        """Images float32 [B, *in_shape] to logits [B, num_classes]."""
         return super().forward(images)
+
+
+def make_network(
+    model: str, in_shape: Sequence[int], classes: Sequence[str], dropout: float, width: int
+) -> nn.Module:
+    """The network that `--model` names, from images float32 [B, *in_shape] to a logit for each of
+    the `classes`, [B, len(classes)].
+
+    Raises:
+        UsageError, RunError: as `shared.own_model.load`.
+    """
+    if model == "ConvNet":
+        return ConvNet(dropout, width, in_shape, len(classes))
+    return own_model.load(
+        model, in_shape=in_shape, num_classes=len(classes), dropout=dropout, width=width
+    )
 
 
 def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> Optimizer:
@@ -66,6 +97,8 @@ def make_scheduler(optimizer: Optimizer, lr: float, total_steps: int) -> LRSched
     Args:
         total_steps: optimizer steps of the whole run; the schedule steps once after each.
     """
+    # [precision] A loss scaler skips the first steps, and the schedule goes on: no mistake of ours.
+    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     return OneCycleLR(optimizer, max_lr=lr, total_steps=total_steps)
 
 

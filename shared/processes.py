@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from shared.signals import caught
 
 # The folder that holds both sides and `shared`.
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +56,8 @@ def run_module(
 
     Args:
         folder: where it runs; it finds this repository's programs anywhere.
-        show: let its stderr through to ours.
+        show: let its stderr through to ours. It then speaks for us, too: a signal that asks us to
+            end is handed on to it, once, and it has the time that it takes.
     """
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -66,10 +69,12 @@ def run_module(
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=None if show else err,
+            start_new_session=show,  # or a terminal would give it the signal, too
         )
         try:
-            # Waited for by hand: only this says how much memory that one process took.
-            _, status, usage = os.wait4(process.pid, 0)
+            with _handing_on(process) if show else contextlib.nullcontext():
+                # Waited for by hand: only this says how much memory that one process took.
+                _, status, usage = os.wait4(process.pid, 0)
         except BaseException:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
@@ -79,6 +84,20 @@ def run_module(
         process.returncode = os.waitstatus_to_exitcode(status)
         written = _read(out), _read(err)
     return Finished(process.returncode, *written, started, usage.ru_maxrss * UNIT)
+
+
+@contextlib.contextmanager
+def _handing_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    def hand_on(number: int, frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
+
+    before = {number: signal.signal(number, hand_on) for number in caught()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _read(file: IO[bytes]) -> str:

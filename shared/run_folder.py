@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 from pathlib import Path
 
 from shared import ranks
@@ -39,10 +38,10 @@ def create_run_dir(side: str, config: Config) -> Path:
         run_dir = Path(config.run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         if not _claim(run_dir) and not _is_ours(run_dir):
-            raise UsageError(
-                f"--run_dir: {run_dir} holds a run already; give another folder, or resume it with "
-                "--ckpt_path last"
-            )
+            advice = "give another folder, or resume it with --ckpt_path last"
+            if not (run_dir / "checkpoints" / "last.ckpt").exists():
+                advice = "it has no checkpoint: give another folder, or delete this one if it ended"
+            raise UsageError(f"--run_dir: {run_dir} holds a run already; {advice}")
     else:
         run_dir = next_version(RUNS / side / config.dataset)
     (run_dir / "checkpoints").mkdir(exist_ok=True)
@@ -83,7 +82,7 @@ def _is_ours(run_dir: Path) -> bool:
 def after_restart(side: str, config: Config) -> Config:
     """The configuration of a run that torchrun has started again, because one of its processes died
     (`--max_restarts`): it resumes in its old folder, from its last checkpoint."""
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) == 0 or config.fast_dev_run:
+    if not ranks.restarted() or config.fast_dev_run:
         return config
     parent = RUNS / side / config.dataset
     folders = [parent / f"version_{version}" for version in sorted(versions_of(parent))[::-1]]

@@ -1,5 +1,6 @@
-"""SIGINT and SIGTERM, which is what a cluster's scheduler sends: a run ends after the step it is
-in, with a checkpoint to resume from. Neither PyTorch nor Lightning does this by itself."""
+"""Signals that ask a run to end, from a terminal or from a cluster whose time is up: it ends after
+the step it is in, with a checkpoint to resume from. Neither PyTorch nor Lightning does this by
+itself."""
 
 from __future__ import annotations
 
@@ -8,35 +9,61 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from shared import ranks
 from shared.config import Config
-from shared.errors import Interrupted, fail
+from shared.errors import ENDING, Interrupted, fail, ignore_signals
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+def caught() -> list[signal.Signals]:
+    """The signals that end a run. Under nohup, a closed terminal is none of them."""
+    is_nohup = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in ENDING if not (number.name == "SIGHUP" and is_nohup)]
+
+
+def _catch(handler: Callable[[int, FrameType | None], object]) -> None:
+    for number in caught():
+        signal.signal(number, handler)
 
 
 def leave_on_signal() -> None:
-    """From now on, either signal ends the program at once, with one line and status 130: while
-    there is nothing to save, and libraries take seconds to load."""
+    """From now on, a signal ends the program at once, with one line and status 130: while there is
+    nothing to save, and libraries take seconds to load."""
     if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            signal.signal(number, partial(_leave, os.getpid()))
+        _catch(partial(_leave, os.getpid()))
+
+
+def leave_with_launcher() -> None:
+    """From now on, this process ends as by SIGTERM when the command that has started it is gone:
+    killed itself, that command could not tell it to."""
+    if ranks.launched():
+        threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)  # for the checkpoint
+    os._exit(130)
 
 
 def _leave(process: int, number: int, frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)
     if os.getpid() != process:  # a worker, which the terminal sends it to, too
+        signal.signal(number, signal.SIG_IGN)
         raise SystemExit(130)
+    ignore_signals()
     fail(f"interrupted by {signal.Signals(number).name}", 130)
 
 
 class Interrupt:
-    """Catches both signals from now on. Made in the main thread.
+    """Catches the signals from now on. Made in the main thread.
 
     Args:
         any_of: tells whether a flag is set in any of several processes.
@@ -60,8 +87,7 @@ class Interrupt:
         self.catch()
 
     def catch(self) -> None:
-        for number in SIGNALS:
-            signal.signal(number, self._handle)
+        _catch(self._handle)
 
     def defer(self) -> None:
         """Call this when the first checkpoint can be written."""

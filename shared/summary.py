@@ -7,7 +7,9 @@ the seconds that this takes."""
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import platform
 import sys
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from shared.data import ImageDataset
 
-def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """What TensorBoard's HPARAMS page shows of a run."""
+
+def hp_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What TensorBoard's HPARAMS page shows of a run: the last points of these curves."""
     names = ("val/loss", "val/accuracy", "test/loss", "test/accuracy")
-    return {f"hp/{name.replace('/', '_')}": float(metrics[name]) for name in names}
+    return {name: float(metrics[name]) for name in names}
 
 
 def fingerprint(state_dict: Mapping[str, Tensor]) -> str:
@@ -127,9 +131,9 @@ def print_start(config: Config) -> None:
     nothing. A process that this command has started itself stays silent."""
     if sys.stdout.isatty() and ranks.rank() == 0 and not ranks.launched():
         epochs = counted(config.max_epochs, "epoch")
-        print(
-            f"training      {config.dataset}, ConvNet of width {config.width}, {epochs}", flush=True
-        )
+        own = config.model != "ConvNet"
+        model = config.model if own else f"ConvNet of width {config.width}"
+        print(f"training      {config.dataset}, {model}, {epochs}", flush=True)
 
 
 def print_summary(summary: dict[str, Any]) -> None:
@@ -188,9 +192,9 @@ def print_test(ckpt_path: Path, metrics: Mapping[str, float]) -> None:
     print(f"test          accuracy {metrics['test/accuracy']:.2%}, loss {metrics['test/loss']:.4f}")
 
 
-def write_predictions(ckpt_path: Path, labels: Tensor, probabilities: Tensor) -> Path:
+def write_predictions(ckpt_path: Path, split: ImageDataset, probabilities: Tensor) -> Path:
     """Write `predictions.csv` into the run folder of the checkpoint, or beside a file that lies
-    in none: index, label, predicted, confidence.
+    in none: index, label, predicted, confidence. Labels are the names of the classes.
 
     Confidences have nine digits, which tell any two float32 apart.
     """
@@ -198,27 +202,27 @@ def write_predictions(ckpt_path: Path, labels: Tensor, probabilities: Tensor) ->
     confidence, predicted = probabilities.max(dim=1)
     if ranks.rank() > 0:
         return folder / "predictions.csv"
-    rows = zip(labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
-    lines = [f"{i},{label},{answer},{conf:.9g}" for i, (label, answer, conf) in enumerate(rows)]
-    header = "index,label,predicted,confidence"
-    write_atomically(folder / "predictions.csv", "\n".join([header, *lines]) + "\n")
-    correct = int((predicted == labels).sum())
-    print(f"predicted     {len(lines):,} test images, {correct:,} of them right")
+    rows = zip(split.labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")  # quotes a name with a comma in it
+    writer.writerow(("index", "label", "predicted", "confidence"))
+    for index, (label, answer, conf) in enumerate(rows):
+        writer.writerow((index, split.classes[label], split.classes[answer], f"{conf:.9g}"))
+    write_atomically(folder / "predictions.csv", table.getvalue())
+    correct = int((predicted == split.labels).sum())
+    print(f"predicted     {len(predicted):,} test images, {correct:,} of them right")
     print(f"written       {folder / 'predictions.csv'}")
     return folder / "predictions.csv"
 
 
 def print_answers(
-    dataset: str, files: Sequence[str], probabilities: Tensor, problems: Sequence[str]
+    classes: Sequence[str], files: Sequence[str], probabilities: Tensor, problems: Sequence[str]
 ) -> None:
     """One line for each picture: what it shows, with which confidence, and the file.
 
     Raises:
         RunError: after the answers, if there are `problems`: a line on each unreadable picture.
     """
-    from shared.data import DATASETS
-
-    classes = DATASETS[dataset].classes
     width = max(map(len, classes))
     for file, row in zip(files, probabilities, strict=True):
         confidence, answer = row.max(dim=0)

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -23,12 +24,13 @@ from torch.utils.tensorboard import SummaryWriter
 import shared.data
 import shared.data.download
 import shared.figures
-from shared.compare.comparison import compare_runs
+from shared.compare.comparison import compare, read_runs
 from shared.compare.page import page
 from shared.compare.page.bench import bench_section
 from shared.compare.trace.events import from_dict
 from shared.compare.trace.tracing import Both, trace_both
 from shared.files import SIDES
+from shared.signals import caught
 
 pytest_plugins = [
     "support.faults",
@@ -63,7 +65,7 @@ def left_as_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     """Each test has a folder of its own, and what a run switches for its process is put back."""
     monkeypatch.chdir(tmp_path)
     environment = dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in caught()}
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
@@ -164,13 +166,14 @@ def traced(once: Callable[..., Path]) -> list[Both]:
 
 
 @pytest.fixture(scope="session")
-def compared(once: Callable[..., Path], traced: list[Both]) -> Path:
-    """A folder with a run of two epochs of each side, to be compared and not to be changed, and the
+def compared(once: Callable[..., Path], one_epoch: dict[str, Run], traced: list[Both]) -> Path:
+    """A folder with a run of one epoch of each side, to be compared and not to be changed, and the
     page about them and a made-up bench, index.html."""
 
     def make(folder: Path) -> None:
-        _trained(folder, max_epochs=2, log_every_n_steps=5)
-        compared = compare_runs(*(folder / side for side in SIDES), traced=traced)
+        for side, run in one_epoch.items():
+            shutil.copytree(run.folder, folder / side)
+        compared = compare(*read_runs(*(folder / side for side in SIDES)), traced)
         with pytest.MonkeyPatch.context() as patch:
             shown = bench_section(made_up_bench(), quick=False)
             patch.setattr(page, "newest_bench", lambda: shown)

@@ -33,6 +33,8 @@ def main() -> None:
                 run_dir = Path(folder) / f"{side}-{seed}"
                 flags = ["train", *arguments, "--seed", str(seed), "--run_dir", str(run_dir)]
                 done = run_module(side, flags, show=True)
+                if done.status == 130:  # it has said so
+                    raise SystemExit(130)
                 if done.status:
                     fail(f"{side} train --seed {seed} ended with status {done.status}", 1)
                 rows.append(json.loads((run_dir / "summary.json").read_text()))

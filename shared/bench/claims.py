@@ -51,12 +51,10 @@ def numbers(result: BenchResult) -> Numbers:
 def timed(result: BenchResult) -> Numbers:
     """The numbers that come from a bench."""
     per_epoch, per_step = overhead_line(result)
-    added = {rung.name: rung.added.median for rung in rung_times(result) if rung.added}
     found = {
         "per_epoch_ms": per_epoch,
         "per_step_us": per_step,
         "steps_of_300": max(0.0, (PROMISED_MS - per_epoch) * 1000 / per_step),
-        **{f"{name}_us": added[name] for name in ("manual", "tensorboard", "defaults", "tuned")},
     }
     for part in IMAGES:
         runs = select(result, part, "", "lightning")
@@ -127,8 +125,9 @@ def claim_rows(result: BenchResult) -> list[Claim]:
     found = numbers(result)
     shown = {name: f"{value:,.0f}" for name, value in found.items()}
     shown["per_epoch_ms"] = f"{found['per_epoch_ms']:.1f}"
-    for name in ("manual_us", "defaults_us", "tuned_us"):
-        shown[name] = f"{found[name]:+,.0f}"
+    # With their ranges: most of them hold zero.
+    rungs = [rung for rung in rung_times(result) if rung.added]
+    shown |= {f"{rung.name}_us": rung.added.text("+,.0f") for rung in rungs if rung.added}
     claims = []
     for name, text in texts().items():
         state = RULES[name](found) if name in RULES else "judgement"

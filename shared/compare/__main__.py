@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from shared.cli import parse_args
@@ -80,10 +81,12 @@ def train(side: str, argv: list[str]) -> Path:
 
     Raises:
         RunError: it failed.
+        SystemExit: it was interrupted, and has said so.
     """
     print(f"training {side} ...", flush=True)
-    # More points on the curves than by default; a flag given by the user comes later and wins.
-    done = run_module(side, ["train", "--log_every_n_steps", "5", *argv], show=True)
+    done = run_module(side, ["train", *argv], show=True)
+    if done.status == 130:
+        raise SystemExit(130)
     if done.status:
         raise RunError(f"{side} train ended with status {done.status}")
     folder = next(x for x in done.out.splitlines() if x.startswith("run folder"))
@@ -98,16 +101,21 @@ def write_page(raw: Path, lightning: Path, shows_tables: bool = False) -> None:
         RunError: the same recipe ended with different weights; the page is written all the same.
     """
     # A wrong flag is answered before all of this is imported, which takes seconds.
-    from shared.compare.comparison import compare_runs
-    from shared.compare.page.page import render
+    from shared.compare.comparison import compare, read_runs
+    from shared.compare.page.page import draw, render
     from shared.compare.runs import other_settings
     from shared.compare.terminal import tables, verdict
+    from shared.compare.trace.tracing import trace_both
 
+    runs = read_runs(raw, lightning)
     print("tracing two batches of both sides ...", flush=True)
-    compared = compare_runs(raw, lightning)
+    with ThreadPoolExecutor(1) as pool:
+        traced = pool.submit(trace_both, runs[0].config)
+        drawings = draw(*runs)  # meanwhile: what is traced runs in other processes
+        compared = compare(*runs, traced.result())
     path = RUNS / "compare" / compared.raw.summary["dataset"] / "index.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, render(compared))
+    write_atomically(path, render(compared, drawings))
     print(verdict(compared))
     if shows_tables:
         print(f"\n{tables(compared)}\n")

@@ -12,7 +12,7 @@ from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import LIGHTNING, RAW
 from shared.compare.trace.answers import Answer, answers
 from shared.compare.trace.timeline import Moment, moments
-from shared.compare.trace.tracing import Both, trace_both
+from shared.compare.trace.tracing import Both
 from shared.errors import UsageError
 
 
@@ -36,21 +36,23 @@ class ComparedRuns:
         return all(self.raw.summary[n] == self.lightning.summary[n] for n in names)
 
 
-def compare_runs(
-    raw: Path, lightning: Path, *, traced: Sequence[Both] | None = None
-) -> ComparedRuns:
-    """Compare two run folders; without `traced`, trace their recipe now.
+def read_runs(raw: Path, lightning: Path) -> tuple[FinishedRun, FinishedRun]:
+    """Read two run folders.
 
     Raises:
         UsageError: a folder holds no finished run, or the two are of different datasets.
-        RunError: a side could not be traced.
     """
     runs = read_run("raw_pytorch", raw), read_run("lightning", lightning)
     datasets = [run.summary["dataset"] for run in runs]
     if datasets[0] != datasets[1]:
         raise UsageError(f"--lightning: a run on {datasets[1]}; the raw one is on {datasets[0]}")
-    both = list(traced or trace_both(runs[0].config))
-    return ComparedRuns(*runs, answers(both), moments(both[0].raw, both[0].lightning))
+    return runs
+
+
+def compare(raw: FinishedRun, lightning: FinishedRun, traced: Sequence[Both]) -> ComparedRuns:
+    """Compare two runs, given the traces of their recipe, the run that is shown first."""
+    shown = traced[0]
+    return ComparedRuns(raw, lightning, answers(list(traced)), moments(shown.raw, shown.lightning))
 
 
 # For each row of the table of runs, a key of the words, and how a summary says it.

@@ -9,63 +9,109 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import queue
+import shutil
 import sys
 import threading
 import time
+import zipfile
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
+from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from shared.data.idx import ADVICE, FILES, find_files
 from shared.errors import RunError, in_one_line
+
+# The folder that torchvision gives each dataset, which is the name of its class, too.
+TORCHVISION = {
+    "mnist": "MNIST",
+    "fashion-mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+    "qmnist": "QMNIST",
+    "emnist-balanced": "EMNIST",
+    "emnist-letters": "EMNIST",
+}
 
 # In so many seconds, a download has to bring so many bytes or be done. A time limit for each read,
 # all that urllib has, never ends with a server that sends a byte now and then.
 DOWNLOAD_TIMEOUT, DOWNLOAD_LEAST = 30.0, 100_000
 
-# The largest file has 26 MB; a file that is longer than this is not one of them.
-DOWNLOAD_MOST = 100_000_000
+# The largest file, EMNIST's archive, has 562 MB; one that is longer than this is none of them.
+DOWNLOAD_MOST = 700_000_000
 
 # Seconds to wait before the mirrors are asked again, where that may help: see `_may_pass`.
 DOWNLOAD_RETRIES = (1.0, 4.0)
 
 
-def download(name: str, torchvision_name: str, folder: Path) -> None:
+class Source(NamedTuple):
+    """A file as torchvision knows it: where it is to be had, and its MD5 sum."""
+
+    filename: str
+    urls: list[str]
+    md5: str
+
+
+def sources(name: str) -> list[Source]:
+    """What torchvision downloads for a dataset."""
+    import torchvision.datasets as known
+
+    if name.startswith("emnist"):  # one archive with all its variants
+        return [Source("gzip.zip", [known.EMNIST.url], known.EMNIST.md5)]
+    if name == "qmnist":
+        listed = [*known.QMNIST.resources["train"], *known.QMNIST.resources["test"]]
+        return [Source(url.rpartition("/")[2], [url], md5) for url, md5 in listed]
+    dataset = getattr(known, TORCHVISION[name])
+    return [
+        Source(filename, [mirror + filename for mirror in dataset.mirrors], md5)
+        for filename, md5 in dataset.resources
+    ]
+
+
+def download(name: str, folder: Path) -> None:
     """Fetch the files of a dataset into a new folder, each from the first mirror that has it whole.
 
     Args:
         name: of the dataset, as `--dataset` takes it.
-        torchvision_name: of its class in `torchvision.datasets`.
 
     Raises:
         RunError: no mirror has a file; the message says why and what to do.
     """
-    import torchvision.datasets
-
-    dataset = getattr(torchvision.datasets, torchvision_name)
     folder.mkdir(parents=True)
-    for filename, md5 in dataset.resources:
-        urls = [mirror + filename for mirror in dataset.mirrors]
+    for filename, urls, md5 in sources(name):
         (folder / filename).write_bytes(_from_first(urls, md5, name))
+        if filename.endswith(".zip"):
+            _unpack(folder / filename)
 
 
-def check_sums(name: str, torchvision_name: str, folder: Path) -> None:
+def _unpack(archive: Path) -> None:
+    """Take out of EMNIST's archive the files of the two variants that are known here, and drop the
+    rest of its 560 MB."""
+    stems = {stem for name in FILES if name.startswith("emnist") for stem in FILES[name].values()}
+    with zipfile.ZipFile(archive) as opened:
+        for part in opened.infolist():
+            filename = part.filename.rpartition("/")[2]
+            if filename.removesuffix(".gz") in stems:
+                with opened.open(part) as packed, open(archive.parent / filename, "wb") as file:
+                    shutil.copyfileobj(packed, file)
+    archive.unlink()
+
+
+def check_sums(name: str, folder: Path) -> None:
     """Compare the .gz files with the sums torchvision holds: MNIST given as Fashion-MNIST, whose
     files have the same names and shapes, would otherwise train without a word.
 
     Raises:
         RunError: a file is not the original one.
     """
-    import torchvision.datasets
     from torchvision.datasets.utils import check_md5
 
-    for filename, md5 in getattr(torchvision.datasets, torchvision_name).resources:
-        path = folder / filename
-        if path.is_file() and not check_md5(str(path), md5):
-            raise RunError(
-                f"{path}: not the original file of {name} (MD5 differs); delete it and run again, "
-                f"or give --data_dir another folder"
-            )
+    files = find_files(name, folder) or {}
+    found = {path.name.replace(".idx", "-idx"): path for path in files.values()}
+    for filename, _, md5 in sources(name):
+        path = found.get(filename)
+        if path is not None and not check_md5(str(path), md5):
+            raise RunError(f"{path}: not the original file of {name} (MD5 differs); {ADVICE}")
 
 
 def _from_first(urls: list[str], md5: str, name: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -178,6 +179,8 @@ def _place(
     Workers cannot make batches on a GPU: with workers, batches go through pinned memory, from which
     the GPU copies while it computes.
     """
+    # More workers than cores are what the flag asked for.
+    warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
     is_cuda = device is not None and device.type == "cuda"
     if device is not None and is_cuda and num_workers == 0:
         dataset = dataset.to(device)

@@ -25,6 +25,7 @@ KINDS = {
     "generator": "the generator's state",
     "window": "the loss",
     "forward": "the loss",
+    "compiled": "the loss",
     "loss": "the loss",
     "zero_grad": "gradients",
     "gradients": "gradients",
@@ -207,6 +208,12 @@ CAUSES = {
         "what the model computes: another precision",
         "the forward pass of {who} is not under autocast, or not in the same dtype",
         "run forward and loss under torch.autocast with one dtype on both sides",
+    ),
+    "compiled": Cause(
+        "compiled code",
+        "compiled code draws other random numbers than eager code, for dropout too, and may take "
+        "sums in another order",
+        "compare both without torch.compile; or compile both",
     ),
     "forward-shape": Cause(
         "what the model computes: another shape",
@@ -415,8 +422,8 @@ CAUSES = {
         "load optimizer.load_state_dict() on both sides, or on neither",
     ),
     "stepped-hand": Cause(
-        "weights after the step: updated by hand on one side",
-        "the update by hand is not what the optimizer does",
+        "weights after the step: updated by hand",
+        "the two updates are not the same, and at least one is written out in the program",
         "compare the two updates: sign, rate, weight decay, momentum",
     ),
     "resumed-optimizer": Cause(
@@ -557,8 +564,18 @@ CAUSES = {
 }  # fmt: skip
 
 
+GROWN = Cause(
+    "a difference of this size: cause not found",
+    "rounding that grows fast, as in training that is not stable; or something that is not on "
+    "record",
+    "take away what rounds otherwise, and compare again: what then differs has a cause",
+)
+
+
 def cause_of(name: str) -> Cause:
     """The words for a cause; a variant without words of its own has those of its kind."""
+    if name.endswith("-grown"):
+        return GROWN
     return CAUSES.get(name) or CAUSES[name.split("-")[0]]
 
 

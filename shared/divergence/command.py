@@ -221,7 +221,16 @@ def diverge(args: argparse.Namespace) -> int:
     return status
 
 
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main() -> NoReturn:
+    # As on Ctrl+C, so that the program that runs is ended, and the records are removed.
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup ignores it
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         status = diverge(parse_args())
     except WrongUse as error:

@@ -94,7 +94,6 @@ class Backward(Event):
     loss: Print | None
     leftover: float
     graph: dict[str, int]
-    before: Named
     gradients: Named
     where: Where
 

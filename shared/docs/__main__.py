@@ -2,14 +2,16 @@
 
 What follows from the source is always written anew, and so is the report of the divergence tool,
 which is run for it. What was measured comes from the newest runs below runs/, and stays as it is
-where there are none. The whole file of a bench is kept in shared/bench/measured, so that every
-number can be worked out again.
+where there are none; so do the pictures of the page that `make compare` has left, for which a
+browser is needed. The whole file of a bench is kept in shared/bench/measured, so that every number
+can be worked out again.
 """
 
 from __future__ import annotations
 
 from shared.docs import faults
 from shared.docs.example import report
+from shared.docs.photographs import photograph
 from shared.docs.readme import (
     from_bench,
     from_source,
@@ -27,6 +29,8 @@ def main() -> None:
     keep_bench()
     keep_gallery()
     write_anew({**from_source(), **measured(), **from_bench(), "divergence": report()})
+    if not photograph():
+        print("The pictures stay as they are; they need make compare, Playwright and a Chromium")
     if faults.is_complete():
         write_atomically(ROOT / "tests" / "README.md", faults.page())
     elif untried := faults.missing():

@@ -1,0 +1,3 @@
+from shared import need
+
+need("torch", "jsonargparse", "sklearn")

@@ -65,6 +65,8 @@ def for_page(svg: str, name: str) -> str:
     svg = re.sub(r"(\d\.\d{2})\d+", r"\1", svg)
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.S)
     svg = re.sub(r"\s*\n\s*", " ", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r" font-family: [^;\"]*;", "", svg)  # that of the page
     # Several drawings stand on one page: their ids must not meet.
     for mark in ('id="', "url(#", 'href="#'):
         svg = svg.replace(mark, f"{mark}{name.replace(' ', '-')}-")

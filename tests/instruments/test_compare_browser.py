@@ -19,6 +19,9 @@ ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+LONG_768, LONG_1280, LONG_1920 = (
+    pytest.param(width, marks=pytest.mark.long) for width in (768, 1280, 1920)
+)
 CHINESE, ENGLISH = "zh-Hant-TW", "en"
 
 
@@ -179,7 +182,7 @@ def test_what_is_folded_is_built_when_it_is_opened(open_page):
     assert "Lightning" in tab.inner_text("#files .pane >> nth=0")
     tab.click("text=Where did each line go?")
     tab.click("details[open] a:has-text('batch.to()') >> nth=0")
-    assert "batch.to()" in answer(tab)
+    tab.wait_for_selector(".answer h2:has-text('batch.to()')")
     assert tab.locator("#exhibit").bounding_box()["y"] > -400
 
 
@@ -187,6 +190,7 @@ def test_the_page_speaks_both_languages(open_page):
     tab = open_page()
     for details in tab.locator("details[data-build] > summary").all():
         details.click()
+    tab.wait_for_function("!document.querySelector('details[open] > template')")
     english = tab.inner_text("body")
     assert not re.search(r"[\u4e00-\u9fff]", english.replace("繁體中文", ""))
     speak(tab, CHINESE)
@@ -213,7 +217,7 @@ def test_the_theme_follows_the_system_until_it_is_switched(open_page):
     assert background(light) != background(dark)
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280, 1920])
+@pytest.mark.parametrize("width", [360, LONG_768, LONG_1280, LONG_1920])
 def test_nothing_runs_over_the_side_at_any_width(open_page, width):
     tab = open_page(width=width)
     for language in (ENGLISH, CHINESE):
@@ -222,12 +226,14 @@ def test_nothing_runs_over_the_side_at_any_width(open_page, width):
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_on_paper_the_program_and_the_answer_stand_in_full(open_page):
-    tab = open_page()
+@pytest.mark.parametrize("width", [700, LONG_1280])  # a sheet of A4 is 718 pixels wide
+def test_on_paper_the_program_and_the_answer_stand_in_full(open_page, width):
+    tab = open_page(width=width)
     tab.emulate_media(media="print")
     assert not tab.locator(".settings").is_visible()
     assert not tab.locator(".bar").is_visible()
     for selector in (".pane.program", ".pane.answer"):
+        assert tab.locator(selector).is_visible()
         cut = "(x) => x.scrollHeight > x.clientHeight + 1 || x.scrollWidth > x.clientWidth + 1"
         assert not tab.eval_on_selector(selector, cut)
 

@@ -16,17 +16,21 @@ from support.made_up import made_up_bench
 from shared.bench import claims, tables
 from shared.bench.results import read_bench
 from shared.compare import __main__ as program
-from shared.compare import comparison, terminal
-from shared.compare.comparison import ComparedRuns, compare_runs
+from shared.compare import terminal
+from shared.compare.comparison import ComparedRuns, compare, read_runs
 from shared.compare.page import page
-from shared.compare.page.bench import KEPT, BenchSection, bench_section, newest_bench
+from shared.compare.page.bench import KEPT, bench_section
 from shared.compare.page.gallery import gallery
+from shared.compare.page.page import Drawings
 from shared.compare.source.code import highlight
 from shared.compare.source.lines import LIGHTNING, RAW
+from shared.compare.trace import tracing
 from shared.compare.trace.tracing import Both
 from shared.files import SIDES
 from shared.mistakes.catalogue import GALLERY
 from shared.reporting.words import LANGUAGES
+
+DRAW = page.draw  # the real one
 
 
 @pytest.fixture(scope="module")
@@ -42,24 +46,27 @@ def text(html: str) -> str:
 
 @pytest.fixture(scope="module")
 def pair(compared: Path, traced: list[Both]) -> ComparedRuns:
-    return compare_runs(*(compared / side for side in SIDES), traced=traced)
+    return compare(*read_runs(*(compared / side for side in SIDES)), traced)
 
 
 @pytest.fixture(scope="module")
-def bench() -> BenchSection:
-    return bench_section(made_up_bench(), quick=False)
+def drawings(pair: ComparedRuns) -> Drawings:
+    with pytest.MonkeyPatch.context() as patch:
+        bench = bench_section(made_up_bench(), quick=False)
+        patch.setattr(page, "newest_bench", lambda: bench)
+        return DRAW(pair.raw, pair.lightning)
 
 
 @pytest.fixture(autouse=True)
-def drawn_once(monkeypatch: pytest.MonkeyPatch, bench: BenchSection) -> None:
-    """The figures of a bench are drawn for one page, and not for each."""
-    monkeypatch.setattr(page, "newest_bench", lambda: bench)
+def drawn_once(monkeypatch: pytest.MonkeyPatch, drawings: Drawings) -> None:
+    """Figures and files are drawn for one page, and not for each."""
+    monkeypatch.setattr(page, "draw", lambda *_: drawings)
 
 
 @pytest.fixture
 def untraced(monkeypatch: pytest.MonkeyPatch, traced: list[Both]) -> None:
     """The programs are not traced once more."""
-    monkeypatch.setattr(comparison, "trace_both", lambda _: traced)
+    monkeypatch.setattr(tracing, "trace_both", lambda _: traced)
 
 
 def changed(pair: ComparedRuns, **summary: Any) -> ComparedRuns:
@@ -110,9 +117,8 @@ def test_the_page_shows_the_bench_that_was_made_and_the_claims(text):
                 assert re.sub(r"[\s`]", "", words[code]) in shown
 
 
-def test_a_fresh_clone_shows_what_was_measured_with_its_machine_and_date(pair, monkeypatch):
-    monkeypatch.setattr(page, "newest_bench", newest_bench)
-    html = unescape(page.render(pair))
+def test_a_fresh_clone_shows_what_was_measured_with_its_machine_and_date(pair):
+    html = unescape(page.render(pair, DRAW(pair.raw, pair.lightning)))
     kept = read_bench(KEPT)
     assert kept is not None
     assert f"{tables.machine_line(kept)}; {kept['date']}" in html
@@ -123,7 +129,7 @@ def test_a_fresh_clone_shows_what_was_measured_with_its_machine_and_date(pair, m
     assert all(row["found"] == row["expected"] for row in exhibits["rows"])
 
 
-def test_the_gallery_is_the_one_that_was_made_here_once_it_was(pair):
+def test_the_gallery_is_the_one_that_was_made_here_once_it_was(pair, drawings):
     outcome = {"test_accuracy": 0.5, "curves": {"train/loss": [2.0, 1.0, float("nan"), 0.5]}}
     row = {
         "mistake": "a <script> forgotten", "side": "raw_pytorch", "verdict": "another trap",
@@ -133,7 +139,7 @@ def test_the_gallery_is_the_one_that_was_made_here_once_it_was(pair):
     }  # fmt: skip
     Path("runs/mistakes").mkdir(parents=True)
     Path("runs/mistakes/mistakes.json").write_text(json.dumps({"rows": [row]}))
-    html = page.render(pair)
+    html = page.render(pair, dataclasses.replace(drawings, gallery=gallery()))
     for part in ("a &lt;script&gt; forgotten", "- a &lt; b", "step 2 &amp; 3", "50.0%", "25.0%"):
         assert part in html
     assert "<script> forgotten" not in html
@@ -182,7 +188,7 @@ def test_every_answer_can_be_linked_to(html, pair):
 
 
 def test_the_largest_difference_between_the_curves_is_stated(pair, text):
-    assert "train/loss Largest difference between two points:" in text
+    assert "train/loss Largest difference between two points 0 " in text
     scalars = {tag: dict(values) for tag, values in pair.lightning.scalars.items()}
     step = next(iter(scalars["val/loss"]))
     scalars["val/loss"][step] += 0.125
@@ -221,20 +227,19 @@ def test_the_terminal_needs_80_columns_only(pair):
 
 
 def test_it_takes_the_newest_runs_with_this_configuration_and_trains_none(
-    fit, command, monkeypatch, untraced
+    compared, command, monkeypatch, untraced
 ):
     for side in SIDES:
-        fit(side, width=8, max_epochs=1)
         folder = Path(f"runs/{side}/digits")
-        shutil.copytree(folder / "version_0", folder / "version_1")
-        shutil.copytree(folder / "version_0", folder / "version_2")
+        for version in range(3):
+            shutil.copytree(compared / side, folder / f"version_{version}")
         config = folder / "version_2" / "config.yaml"
         config.write_text(config.read_text().replace("seed: 0", "seed: 1"))
         shutil.copytree(folder / "version_0", folder / "version_3")
         (folder / "version_3" / "summary.json").unlink()
     trained = []
     monkeypatch.setattr(program, "train", lambda side, _: trained.append(side))
-    flags = "--width 8 --max_epochs 1 --accelerator cpu --log_every_n_steps 7".split()
+    flags = "--max_epochs 1 --accelerator cpu --log_every_n_steps 7".split()
     outcome = command("shared.compare", *flags)
     assert outcome.status == 0, outcome.err
     for side in SIDES:
@@ -268,8 +273,11 @@ def test_it_trains_both_sides_and_traces_their_recipe(command, monkeypatch):
         assert summary["weights_sha256"][:8] in outcome.out
 
 
-def test_two_runs_of_other_recipes_are_no_failure_but_said(compared, fit, command, untraced):
-    fit("lightning", run_dir="other", seed=1)
+def test_two_runs_of_other_recipes_are_no_failure_but_said(compared, command, untraced):
+    shutil.copytree(compared / "lightning", "other")
+    config, summary = Path("other/config.yaml"), Path("other/summary.json")
+    config.write_text(config.read_text().replace("seed: 0", "seed: 1"))
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "weights_sha256": "0" * 64}))
     folder = str(compared / "raw_pytorch")
     outcome = command("shared.compare", "--raw", folder, "--lightning", "other")
     assert outcome.status == 0

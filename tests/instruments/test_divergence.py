@@ -1,187 +1,30 @@
-"""The instrument that finds the first difference of two training programs: it names every mistake
-of the gallery, at its step; it is silent on equal runs; and it works on foreign programs."""
+"""The instrument that finds the first difference of two training programs: foreign programs, what
+the recorder must not do to them, and the command."""
 
 from __future__ import annotations
 
 import importlib
 import runpy
-import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from support.mistaken import made
+from support.watching import recorded, script
 from torch import nn
 
-import shared.data
-from shared.config import Config
 from shared.divergence import command as divergence
 from shared.divergence.causes import CAUSES, KINDS, cause_of, kind_of
 from shared.divergence.command import WrongUse
 from shared.divergence.comparing.differences import compare
 from shared.divergence.fingerprints import distance, fingerprint, ratio
-from shared.divergence.recording.recorder import Enough, Recorder
-from shared.divergence.records import Run, read
+from shared.divergence.records import read
 from shared.divergence.report import report
-from shared.mistakes.catalogue import Mistake, mistakes, twins
-from shared.mistakes.edits import Edit, changed
-from shared.mistakes.gallery import OPTIONS, exhibit, right_run
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests/support/fixtures"
 PLAIN, LIGHTNING = FIXTURES / "plain_script.py", FIXTURES / "lightning_script.py"
-
-
-# An eighth of the digits in batches an eighth as large: as many steps, in less time.
-SMALL = {**OPTIONS, "batch_size": 16}
-
-
-@pytest.fixture(autouse=True)
-def an_eighth_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = shared.data.load
-
-    def small(*args: Any) -> dict[str, Any]:
-        splits = load(*args)
-        for name, count in (("train", 157), ("val", 23), ("test", 45)):
-            split = splits[name]
-            split.images, split.labels = split.images[:count], split.labels[:count]
-        return splits
-
-    monkeypatch.setattr(shared.data, "load", small)
-
-
-def recorded(program: Callable[[], Any], path: Path, steps: int = 20) -> Run:
-    """What a program does in this process, up to `steps` optimizer steps."""
-    try:
-        with Recorder(path, steps):
-            program()
-    except Enough:
-        pass
-    return read(path)
-
-
-def script(path: Path, *arguments: object) -> Callable[[], Any]:
-    def run() -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-            runpy.run_path(str(path), run_name="__main__")
-
-    return run
-
-
-def training(side: str, run_dir: Path, **options: Any) -> Callable[[], Any]:
-    config = Config(**{"accelerator": "cpu", "run_dir": str(run_dir), **options})
-    return lambda: importlib.import_module(f"{side}.train").train(config)
-
-
-# The gallery. Mistakes that need two processes are made by `make mistakes`, and one of them here.
-
-ALONE = [m for m in [*mistakes(), *twins()] if "devices" not in m.options]
-
-
-@pytest.fixture(scope="module")
-def right_runs() -> dict[str, Run]:
-    return {}
-
-
-@pytest.fixture
-def as_found():
-    yield
-    torch.__future__.set_overwrite_module_params_on_conversion(False)
-
-
-def look_at(mistake: Mistake, folder: Path, right_runs: dict[str, Run]) -> tuple[Run, Run]:
-    options = {**SMALL, **mistake.options}
-    few = mistake.step < 4 and not mistake.cause.startswith("schedule")
-    steps = 4 if few else 12 if mistake.step < 12 else mistake.step + 10
-    key = repr([mistake.side, options, mistake.right, steps])
-
-    def run(name: str, *edits: Sequence[Edit]) -> Run:
-        sources = changed(mistake.side, *edits)
-        with made(mistake.side, sources, folder / name):
-            program = training(mistake.side, folder / f"run-{name}", **options)
-            return recorded(program, folder / f"{name}.jsonl", steps)
-
-    if key not in right_runs:
-        right_runs[key] = run("right", mistake.right)
-    return run("wrong", mistake.right, mistake.wrong), right_runs[key]
-
-
-@pytest.mark.parametrize("mistake", ALONE, ids=lambda m: f"{m.side}: {m.name}")
-def test_a_mistake_is_named_at_its_step(mistake, right_runs, as_found, tmp_path):
-    wrong, right = look_at(mistake, tmp_path, right_runs)
-    found = compare(wrong, right).finding
-    assert found is not None, "no difference was found"
-    assert (found.cause, found.step) == (mistake.cause, mistake.step), found.text
-    assert found.who in ("A", None), "the other run was blamed"
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    "mistake", [m for m in mistakes() if m not in ALONE], ids=lambda m: f"{m.side}: {m.name}"
-)
-def test_a_mistake_of_several_processes_is_named_at_its_step(mistake, tmp_path):
-    row = exhibit(mistake, tmp_path, right_run(mistake, tmp_path))
-    assert row["found"] == row["expected"] == {"cause": mistake.cause, "step": mistake.step}
-
-
-def test_the_other_order_of_the_programs_blames_the_other_one(right_runs, as_found, tmp_path):
-    mistake = next(m for m in mistakes() if m.cause == "zero_grad-forgotten")
-    wrong, right = look_at(mistake, tmp_path, right_runs)
-    assert compare(wrong, right).finding.who == "A"
-    assert compare(right, wrong).finding.who == "B"
-
-
-def test_a_mistake_on_the_raw_side_is_named_against_lightning_too(right_runs, as_found, tmp_path):
-    mistake = next(m for m in mistakes() if m.cause == "zero_grad-forgotten")
-    wrong, _ = look_at(mistake, tmp_path, right_runs)
-    program = training("lightning", tmp_path / "lightning", **SMALL)
-    found = compare(wrong, recorded(program, tmp_path / "lightning.jsonl", 12)).finding
-    assert (found.cause, found.step, found.who) == ("zero_grad-forgotten", 2, "A")
-    ours, theirs = found.where[0][0], found.where[1][0]
-    assert "backward()" in Path(ours[0]).read_text().splitlines()[ours[1] - 1]
-    assert "trainer.fit(" in Path(theirs[0]).read_text().splitlines()[theirs[1] - 1]
-
-
-def test_every_mistake_says_what_lightning_makes_of_it():
-    verdicts = {m.verdict for m in mistakes()}
-    assert verdicts == {"impossible", "still possible", "another trap"}
-    assert len({m.name for m in mistakes()}) == len(mistakes()) >= 30
-    assert all(m.lightning for m in mistakes())
-
-
-# Equal pairs
-
-EQUAL = {
-    "defaults": {},
-    "dropout": dict(dropout=0.4),
-    "accumulation": dict(accumulate_grad_batches=3),
-    "clipping": dict(gradient_clip_val=0.1),
-    "bf16-mixed": dict(precision="bf16-mixed"),
-    "early stopping": dict(early_stopping_patience=1, lr=0.8),
-    "checkpoints within the epoch": dict(checkpoint_every_n_steps=3),
-    "an odd batch size, another seed": dict(batch_size=13, seed=5),
-    "everything": dict(
-        dropout=0.2, accumulate_grad_batches=2, gradient_clip_val=0.5, precision="bf16-mixed"
-    ),
-}
-
-
-@pytest.mark.parametrize("options", EQUAL.values(), ids=EQUAL)
-def test_both_sides_of_this_project_give_no_alarm(options, tmp_path):
-    options = {"max_epochs": 2, "batch_size": 16, **options}
-    raw, lightning = (
-        recorded(training(side, tmp_path / side, **options), tmp_path / f"{side}.jsonl", 30)
-        for side in ("raw_pytorch", "lightning")
-    )
-    result = compare(raw, lightning)
-    assert (result.finding, result.rounding) == (None, [])
-    assert result.steps == raw.trained == lightning.trained > 5
-    assert raw.evaluations and raw.saves and raw.numbers
 
 
 PAIRS = {
@@ -405,20 +248,6 @@ def test_every_cause_has_its_words_and_its_place_in_the_order():
         assert kind_of(name) in KINDS.values()
         cause = cause_of(name)
         assert cause.title and cause.likely.format(who="A") and cause.change.format(who="A")
-
-
-@pytest.mark.parametrize("mistake", ALONE[:3], ids=lambda m: m.name)
-def test_the_report_fits_eighty_columns_and_shows_both_lines(
-    mistake, right_runs, as_found, tmp_path
-):
-    wrong, right = look_at(mistake, tmp_path, right_runs)
-    lines, status = report(wrong, right, ("enough", "enough"))
-    assert status == 1
-    assert lines[0] == f"FIRST DIFFERENCE  step {mistake.step}"
-    assert [line[:3] for line in lines if line[:3] in ("A  ", "B  ")] == ["A  ", "B  "]
-    assert any(line.startswith("change   ") for line in lines)
-    assert ("Step 1 is equal to the bit." in lines) == (mistake.step == 2)
-    assert all(len(line) <= 80 for line in lines if "/" not in line)
 
 
 @pytest.mark.parametrize(

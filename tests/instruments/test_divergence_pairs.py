@@ -2,73 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-from support.pairs import (
-    BASE,
-    BEGIN,
-    DIFFERENT,
-    END,
-    EQUAL,
-    README,
-    WITNESSED,
-    Pair,
-    outcome,
-    recorded,
-    table,
-    written,
-)
+from support.change import Pair
+from support.one_program import DIFFERENT, EQUAL, WITNESSED
+from support.pairs import ALL, BEGIN, END, README, Unchanged, outcome, source, table, written
+from support.styles import OTHERS
+from support.watching import one_of_each
 
-from shared.divergence.records import Run
+# Some of each kind run by default; all of them run with the long tests.
+FEW = [
+    *one_of_each(DIFFERENT, lambda p: p.causes[0].split("-")[0]),
+    WITNESSED[0],
+    *EQUAL[::8],
+    *one_of_each(OTHERS, lambda p: p.program + str(bool(p.causes))),
+]
+MANY = [pair for pair in ALL if pair not in FEW]
 
-# Some of each, spread over the tables, run by default; all of them run with the long tests.
-FEW = [*DIFFERENT[::2], *WITNESSED, *EQUAL[::3]]
-MANY = [pair for pair in (*DIFFERENT, *EQUAL) if pair not in FEW]
+
+def named(pair: Pair) -> str:
+    return f"{pair.program}: {pair.kind}"
 
 
 @pytest.fixture(scope="module")
-def base() -> Callable[[Path], Run]:
-    kept: list[Run] = []
-
-    def run(folder: Path) -> Run:
-        if not kept:
-            kept.append(recorded(BASE, folder, "a"))
-        return kept[0]
-
-    return run
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Unchanged:
+    return Unchanged(tmp_path_factory.mktemp("unchanged"))
 
 
-def said_rightly(pair: Pair, folder: Path, base: Callable[[Path], Run]) -> None:
-    verdict, result, run = outcome(pair, folder, base(folder))
+def said_rightly(pair: Pair, unchanged: Unchanged) -> None:
+    verdict, result, run = outcome(pair, unchanged)
     assert verdict == "right", result.finding or result.rounding
     # Another order of terms need not give other bits on every machine.
-    assert pair in WITNESSED or not result.rounding, result.rounding
+    assert pair not in EQUAL or not result.rounding, result.rounding
     assert run.end is not None
     assert (run.end["how"], run.end["faults"]) == ("finished", [])
 
 
-@pytest.mark.parametrize("pair", FEW, ids=lambda p: p.kind)
-def test_a_pair_is_named_by_its_cause_and_line_or_is_equal(pair, base, tmp_path):
-    said_rightly(pair, tmp_path, base)
+@pytest.mark.parametrize("pair", FEW, ids=named)
+def test_a_pair_is_named_by_its_cause_and_line_or_is_equal(pair, unchanged):
+    said_rightly(pair, unchanged)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("pair", MANY, ids=lambda p: p.kind)
-def test_every_other_pair_is_named_or_equal_too(pair, base, tmp_path):
-    said_rightly(pair, tmp_path, base)
+@pytest.mark.parametrize("pair", MANY, ids=named)
+def test_every_other_pair_is_named_or_equal_too(pair, unchanged):
+    said_rightly(pair, unchanged)
 
 
 @pytest.mark.long
 def test_the_table_in_the_readme_is_what_the_pairs_give(tmp_path):
     rows = table(tmp_path)
-    assert not [row for row in rows if row[2] == "wrong"]
+    assert not [row for row in rows if row[-1] == "wrong"]
     text = README.read_text()
     assert text.split(BEGIN)[1].split(END)[0].strip() == written(rows)
 
 
 def test_there_are_forty_pairs_of_each_kind_and_no_two_are_the_same():
-    changes = {(p.before, p.after) for p in (*DIFFERENT, *WITNESSED, *EQUAL)}
-    assert len(changes) == len(DIFFERENT) + len(WITNESSED) + len(EQUAL)
-    assert min(len(DIFFERENT), len(EQUAL)) >= 40
+    changed = [(source(pair), pair.against) for pair in ALL]
+    assert len(set(changed)) == len(changed)
+    different = [pair for pair in ALL if pair.causes]
+    assert min(len(different), len(ALL) - len(different)) >= 40

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from shared import processes
 from shared.processes import UNIT, last_line, run_module, start_group, stop_group
+from shared.signals import caught
 
 
 def test_a_finished_program_tells_what_it_wrote_and_how_much_memory_it_took(tmp_path):
@@ -56,6 +58,25 @@ def test_an_interrupt_leaves_no_program_behind(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run_module("program", folder=tmp_path)
     assert started[0].poll() is not None
+
+
+@pytest.mark.fault("Ctrl+C or a signal to a command that trains both sides", kind="signals")
+@pytest.mark.parametrize("number", caught())
+def test_a_program_that_is_shown_gets_a_signal_once_and_the_time_that_it_takes(
+    number, tmp_path, fault
+):
+    program = (
+        "import os, signal, sys, time\n"
+        f"signal.signal({number:d}, lambda *_: print('heard', flush=True))\n"
+        f"os.kill(os.getppid(), {number:d}); time.sleep(0.3)\n"
+        "print(os.getpgrp() == os.getpid()); sys.exit(130)\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    before = signal.getsignal(number)
+    done = run_module("program", folder=tmp_path, show=True)
+    assert (done.status, done.out) == (130, "heard\nTrue\n")
+    assert signal.getsignal(number) == before
+    fault.sees("the line of the side that was being trained")
 
 
 def test_a_group_is_ended_with_all_that_it_has_started(tmp_path):

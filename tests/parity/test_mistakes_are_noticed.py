@@ -183,7 +183,7 @@ NOT_RESTORED = {
     ),
     "place in the epoch": (f'{PLACE}saved[DATA_STATE]["batch_idx"]', f"{PLACE}0"),
     "average so far": (
-        'lightning_format.restore_accuracy(self.module.train_accuracy, saved["train_accuracy"])',
+        'lightning_format.restore_mean(self.module.train_accuracy, saved["train_accuracy"])',
         "pass",
     ),
     "generators": ('restore_generators(saved["generators"], self.data.device)', "pass"),

@@ -16,7 +16,7 @@ from shared.checkpoints import read_checkpoint
 from shared.config import Config
 
 
-def ended(process: subprocess.Popen, timeout: float = 100) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
 
@@ -30,8 +30,23 @@ def fingerprint(out: str) -> str:
 FLAGS = ["--max_epochs", 2, "--batch_size", BATCH, "--accelerator", "cpu", "--width", 4]
 
 
+# What a shell has within a Slurm job, and after it, and what was set by hand and forgotten.
+LEFTOVERS = dict(
+    SLURM_JOB_ID="17", SLURM_NTASKS="2", SLURM_NTASKS_PER_NODE="2", SLURM_PROCID="1", RANK="abc",
+    LOCAL_RANK="0", WORLD_SIZE="", NODE_RANK="1", MASTER_ADDR="10.255.255.1", MASTER_PORT="abc",
+    GLOO_SOCKET_IFNAME="ib7", PL_GLOBAL_SEED="x", PL_TRAINER_LIMIT_TRAIN_BATCHES="1",
+)  # fmt: skip
+
+
+@pytest.mark.fault("variables of a cluster that mean another job", kind="clusters")
 @pytest.mark.parametrize("side", SIDES)
-def test_devices_starts_the_processes_by_itself(side, start, done, tmp_path):
+def test_devices_starts_the_processes_by_itself_whatever_a_cluster_has_left_in_the_environment(
+    side, start, done, tmp_path, monkeypatch
+):
+    for name, value in LEFTOVERS.items():
+        monkeypatch.setenv(name, value)
+    # Lightning would resume from it.
+    (tmp_path / "hpc_ckpt_1.ckpt").write_text("of another job")
     status, out, err = ended(
         start(sys.executable, "-m", side, "train", "--devices", 2, *FLAGS, cwd=tmp_path)
     )
@@ -125,6 +140,7 @@ def test_flags_that_disagree_with_torchrun_are_answered_by_one_process(
     side, flags, words, command, one_line, monkeypatch
 ):
     torchrun = dict(TORCHELASTIC_RUN_ID="x", LOCAL_WORLD_SIZE="2", WORLD_SIZE="2")
+    torchrun.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29500")
     for rank in ("0", "1"):
         for name, value in dict(torchrun, RANK=rank, LOCAL_RANK=rank).items():
             monkeypatch.setenv(name, value)
@@ -159,7 +175,13 @@ def test_more_devices_than_there_are_is_refused(side, command, one_line, monkeyp
 @pytest.mark.parametrize("side", SIDES)
 def test_torchrun_says_how_many_there_are_where_the_flags_do_not(side, monkeypatch):
     for name, value in dict(
-        TORCHELASTIC_RUN_ID="x", LOCAL_WORLD_SIZE="2", WORLD_SIZE="6", RANK="5", LOCAL_RANK="1"
+        TORCHELASTIC_RUN_ID="x",
+        LOCAL_WORLD_SIZE="2",
+        WORLD_SIZE="6",
+        RANK="5",
+        LOCAL_RANK="1",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT="29500",
     ).items():
         monkeypatch.setenv(name, value)
     config = Config()

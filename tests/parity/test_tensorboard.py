@@ -22,8 +22,9 @@ CONFUSION, MISTAKES = figures.confusion_figure, figures.mistakes_figure
 
 TAGS = {
     "train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "lr",
-    "epoch", "hp/val_loss", "hp/val_accuracy", "hp/test_loss", "hp/test_accuracy",
+    "epoch",
 }  # fmt: skip
+METRICS = ["val/loss", "val/accuracy", "test/loss", "test/accuracy"]
 EPOCHS, STEPS = 3, 20
 
 
@@ -39,8 +40,9 @@ def events(interval, tmp_path_factory) -> dict[str, EventAccumulator]:
     for side in SIDES:
         run_dir = tmp_path_factory.mktemp(side) / "run"
         config = Config(
-            run_dir=str(run_dir), max_epochs=EPOCHS, log_every_n_steps=interval, accelerator="cpu"
-        )
+            run_dir=str(run_dir), max_epochs=EPOCHS, log_every_n_steps=interval,
+            accelerator="cpu", lr=0.02,
+        )  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(SummaryWriter, "add_figure", ADD_FIGURE)
             patch.setattr(SummaryWriter, "add_graph", ADD_GRAPH)
@@ -84,16 +86,17 @@ def test_both_sides_draw_the_same_graph_of_the_model(events):
     assert raw == lightning
 
 
-def test_both_sides_record_the_same_hyperparameters_with_their_final_metrics(events):
+def test_the_hyperparameters_are_what_differs_from_the_defaults_beside_the_last_points(events):
     found = {}
     for side in SIDES:
         plugin = events[side].PluginTagToContent("hparams")
         assert set(plugin) >= {"_hparams_/experiment", "_hparams_/session_start_info"}
         start = HParamsPluginData.FromString(plugin["_hparams_/session_start_info"])
-        # A field of the message that says when the run began.
+        experiment = HParamsPluginData.FromString(plugin["_hparams_/experiment"]).experiment
+        assert [metric.name.tag for metric in experiment.metric_infos] == METRICS
+        # Beside them stands when the run began.
         found[side] = {k: str(v) for k, v in start.session_start_info.hparams.items()}
-    assert "lr" in found["raw_pytorch"]
-    assert "seed" in found["raw_pytorch"]
+    assert set(found["raw_pytorch"]) == {"lr", "max_epochs", "accelerator"}
     assert found["raw_pytorch"] == found["lightning"]
 
 
@@ -118,8 +121,17 @@ def test_losses_stand_at_every_nth_step_counted_from_zero(scalars, side, interva
 @pytest.mark.parametrize("side", SIDES)
 def test_averages_of_an_epoch_stand_at_its_last_step(scalars, side):
     expected = [STEPS * (epoch + 1) - 1 for epoch in range(EPOCHS)]
-    for tag in ("train/accuracy", "val/loss", "val/accuracy"):
-        assert [step for step, _ in scalars[side][tag]] == expected
+    assert [step for step, _ in scalars[side]["train/accuracy"]] == expected
+    # With the hyperparameters, the last point is written once more, after the last step.
+    for tag in ("val/loss", "val/accuracy"):
+        points = scalars[side][tag]
+        assert [step for step, _ in points] == [*expected, STEPS * EPOCHS]
+        assert points[-1][1] == points[-2][1]
+
+
+def test_the_digits_write_a_point_every_five_steps_by_default():
+    assert Config().log_every_n_steps == 5
+    assert Config(dataset="mnist").log_every_n_steps == 50
 
 
 @pytest.mark.parametrize("side", SIDES)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.killed import Moment, ended, fork_server, start
 from support.programs import wait_for
 from support.record import at_batch, spoiled_loss
@@ -68,6 +69,23 @@ def test_a_validation_loss_that_is_no_number_ends_the_run_before_its_checkpoints
     one_line(outcome.err, "the validation loss became nan in epoch 0; lower --lr")
     fault.sees(outcome.err)
     assert list(Path("run/checkpoints").iterdir()) == []
+
+
+@pytest.mark.fault("a loss that is NaN or infinite")
+def test_one_batch_whose_validation_loss_is_no_number_is_enough(
+    side, command, one_line, monkeypatch
+):
+    """torchmetrics would leave it out of the mean, unless told otherwise."""
+    cross_entropy = F.cross_entropy
+
+    def spoiled(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        is_last = not torch.is_grad_enabled() and len(labels) == 20
+        return cross_entropy(logits, labels) * (math.nan if is_last else 1)
+
+    monkeypatch.setattr(F, "cross_entropy", spoiled)
+    outcome = command(side, "train", "--run_dir", "run", *SHORT)
+    assert outcome.status == 1
+    one_line(outcome.err, "the validation loss became nan in epoch 0")
 
 
 MEMORY = {

@@ -26,7 +26,7 @@ from packaging.specifiers import SpecifierSet
 from support.programs import ROOT, wait_for
 from support.record import SIDES
 
-from shared.compare.comparison import ComparedRuns, compare_runs
+from shared.compare.comparison import ComparedRuns, compare, read_runs
 from shared.compare.page import page
 from shared.compare.trace.tracing import Both
 
@@ -337,7 +337,7 @@ EVIL = (
 def test_a_name_is_shown_on_the_page_as_text(
     compared: Path, traced: list[Both], fault: Any
 ) -> None:
-    comparison = compare_runs(*(compared / side for side in SIDES), traced=traced)
+    comparison = compare(*read_runs(*(compared / side for side in SIDES)), traced)
 
     def renamed(text: str) -> ComparedRuns:
         """With this text in whatever a run's files say of it, names of settings included."""

@@ -78,7 +78,7 @@ def done(once: Callable[..., Path], start: Callable[..., subprocess.Popen]) -> l
             *TORCHRUN, "--standalone", "--nproc_per_node=2", WORKER, folder,
             cwd=folder,
         )  # fmt: skip
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0, out + err
 
     folder = once("two_processes", make)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.command_line import bomb, parse, refused
 
 from shared.cli import BOOLEANS, BRIEF, COMMANDS, NAMES, parse_args, parse_command
-from shared.config import RECIPES, RULES, Config
+from shared.config import FIELDS, RECIPES, RULES, Config
 
 NO_WHOLE_NUMBER = ["", " ", "one", "1.5", "nan", "inf", "-inf", "1e400", "[1]", "true", "1 2", "½"]
 NO_NUMBER = ["", " ", "one", "nan", "inf", "-inf", "1e400", "[0.1]", "true", "0,1", "½"]
@@ -26,6 +26,8 @@ NO_PATH = ["", " ", "\t\n", "a\0b"]
 WRONG = {
     "dataset": ["", "Digits", "cifar", "digits,mnist", "0", "null", "手書き"],
     "data_dir": [*NO_PATH, "null", "~"],
+    "image_size": [*NO_WHOLE_NUMBER, "-1", "0", "15", "513", "9" * 400],
+    "model": ["", "Convnet", "mine.py", "mine:MyNet", "mine.py:", "mine.py:My Net", ":MyNet"],
     "run_dir": NO_PATH,
     "seed": [*NO_WHOLE_NUMBER, "-1", str(2**32), "9" * 400],
     "max_epochs": [*NO_WHOLE_NUMBER, "-1", "0", "1000001", "9" * 400],
@@ -88,7 +90,7 @@ UNKNOWN = [
     (["--zzz", "1"], "unknown argument --zzz; see --help"),
     (["--data_di", "x"], "unknown argument --data_di; did you mean --data_dir?"),
     (["digits"], "unknown argument digits; see --help"),
-    (["--images", "a.png"], "unknown argument --images; see --help"),
+    (["--images", "a.png"], "unknown argument --images; did you mean --image_size?"),
     (["--seed", "1", "2"], "unknown argument 2; see --help"),
     (["--seed.x", "1"], "unknown argument ending in .x; see --help"),
     ([""], "unknown argument ''; see --help"),
@@ -257,5 +259,6 @@ def test_the_defaults_of_a_recipe_stand_in_the_help() -> None:
     _, out, _ = commanded(["train", "--help"])
     text = " ".join(out.split())
     for name in RECIPES["mnist"]:
-        default = ", ".join(f"{dataset} {recipe[name]}" for dataset, recipe in RECIPES.items())
-        assert f"Default: {default}." in text.replace("fashion- mnist", "fashion-mnist"), name
+        recipe = FIELDS[name].metadata["recipe"]
+        default = ", ".join(f"{dataset} {value}" for dataset, value in recipe.items())
+        assert f"Default: {default}." in text.replace("- ", "-"), name

@@ -72,3 +72,11 @@ def test_a_recipe_is_given_for_every_dataset() -> None:
 
 def test_the_yaml_holds_every_knob() -> None:
     assert list(yaml.safe_load(to_yaml(Config()))) == list(FIELDS)
+
+
+@pytest.mark.parametrize("name", ["$HOME/run", "a/${HOME}", "~/run", "~"])
+def test_a_run_folder_is_not_named_by_what_a_shell_has_not_expanded(name):
+    """Lightning's logger would expand it, and the other side would not."""
+    with pytest.raises(UsageError, match=r"--run_dir: got .*; expected the path of a folder, wi"):
+        Config(run_dir=name)
+    assert Config(run_dir="a$b~c").run_dir == "a$b~c"

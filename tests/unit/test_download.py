@@ -233,7 +233,7 @@ def test_half_a_dataset_is_neither_mended_nor_trusted(
 ) -> None:
     write_files(Path("data/MNIST/raw"), {f"{IMAGES}.gz": small_files[f"{IMAGES}.gz"]})
     before = left_over(Path("data"))
-    with pytest.raises(RunError, match="not a complete mnist dataset; delete it to download again"):
+    with pytest.raises(RunError, match=r"data holds MNIST, and not a complete mnist.*a new folder"):
         prepare("mnist", "data")
     assert left_over(Path("data")) == before
     assert mirror.requests == []

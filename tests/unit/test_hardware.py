@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 
 import pytest
@@ -75,3 +76,19 @@ def test_operations_are_deterministic_and_memory_is_not_filled_for_it() -> None:
     assert not torch.utils.deterministic.fill_uninitialized_memory
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.fault("too few open files for the processes that load batches", kind="failures")
+def test_too_few_open_files_for_the_workers_are_said_before_a_run_begins(
+    side, command, one_line, monkeypatch, fault
+):
+    limits = {"now": (32, 64)}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits["now"])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: limits.update(now=new))
+    outcome = command(side, "train", "--num_workers", 1, "--accelerator", "cpu")
+    assert (outcome.status, outcome.out) == (2, "")
+    one_line(outcome.err, "--num_workers: 1 need 80 open files, and ulimit -n allows 64; lower")
+    fault.sees(outcome.err)
+    limits["now"] = (32, resource.RLIM_INFINITY)
+    hardware.choose_accelerator(Config(num_workers=1, accelerator="cpu"))
+    assert limits["now"] == (80, resource.RLIM_INFINITY)  # what may be raised is

@@ -34,7 +34,7 @@ FILES = {
 MOST_FILES = 15
 # Where more are one look all the same: each file of the raw side is one thing that the other side
 # has as an argument or a callback, and the files of `shared` are what both sides import.
-MORE_FILES = {"raw_pytorch": 20, "shared": 17}
+MORE_FILES = {"raw_pytorch": 20, "shared": 18}
 
 
 @cache

@@ -1,4 +1,5 @@
-"""What a run shows: a bar in a terminal, its closing lines, and nothing else."""
+"""What a run shows: a bar in a terminal, its closing lines, and nothing else; and where that goes
+which its terminal cannot show, or nobody reads."""
 
 from __future__ import annotations
 
@@ -8,13 +9,19 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.programs import ROOT
 from support.record import SIDES, at_batch
 
 from shared.errors import run
+from shared.screen import Screen
+from shared.signals import caught, leave_on_signal
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
@@ -113,3 +120,77 @@ def test_the_last_line_says_whether_the_other_sides_run_has_equal_weights(side, 
         assert line.startswith("run folder ")
     assert same == f"{other:13} the same weights, to the last bit, in version_1"
     assert different == f"{other:13} other weights, in version_1"
+
+
+ENCODINGS = ("ascii", "latin-1", "cp1252", "big5", "koi8-r", "utf-8", "utf-16")
+
+
+@pytest.mark.fault("a terminal that lacks letters", kind="terminals")
+@given(st.text(st.characters(exclude_categories=[])), st.sampled_from(ENCODINGS))
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+def test_what_a_terminal_cannot_show_is_escaped(text, encoding):
+    written = io.BytesIO()
+    screen = Screen(io.TextIOWrapper(written, encoding, newline="\n"))
+    screen.write(text)
+    screen.flush()
+    assert written.getvalue() == text.encode(encoding, "backslashreplace")
+
+
+@pytest.mark.fault("nobody reads what is printed", kind="terminals")
+@pytest.mark.parametrize("buffering", [1, 1 << 16])
+def test_what_nobody_reads_any_more_goes_nowhere(buffering, fault):
+    reader, writer = os.pipe()
+    screen = Screen(os.fdopen(writer, "w", buffering))
+    print("a line", file=screen, flush=True)
+    os.close(reader)
+    for _ in range(3):
+        print("x" * 100_000, file=screen, flush=True)
+    screen.close()
+    fault.sees("nothing; the run goes on")
+
+
+@pytest.mark.fault("nobody reads what is printed", kind="terminals")
+def test_a_full_disk_under_stdout_is_said_once():
+    screen = Screen(Path("/dev/full").open("w"))  # noqa: SIM115
+    print("a line", file=screen)
+    with pytest.raises(OSError, match="No space left on device"):
+        screen.flush()
+    print("another", file=screen, flush=True)
+    screen.close()
+
+
+@pytest.mark.fault("nobody reads what is printed", kind="terminals")
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("stdout", ["a pipe", "closed"])
+def test_a_program_whose_output_nobody_reads_ends_as_ever(side, stdout):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", side, "--help"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        preexec_fn=(lambda: os.close(1)) if stdout == "closed" else None,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.fault("a terminal that lacks letters", kind="terminals")
+@pytest.mark.parametrize("side", SIDES)
+def test_a_name_in_utf8_is_read_where_python_was_told_that_all_is_ascii(side, program, fault):
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        outcome = program(side, "train", "--config", "手書き.yaml")
+    assert outcome == (2, "", "error: --config: \\u624b\\u66f8\\u304d.yaml: no such file\n")
+    fault.sees(outcome.err)
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing():
+    assert signal.SIGHUP in caught()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    leave_on_signal()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGUSR1) not in (signal.SIG_IGN, signal.SIG_DFL)

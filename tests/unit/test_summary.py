@@ -112,6 +112,13 @@ def test_a_folder_that_holds_a_run_is_not_written_over(one_epoch, side, command,
     assert (one_epoch[side].folder / "summary.json").read_bytes() == before
 
 
+def test_a_folder_whose_run_came_to_nothing_is_said_to_be_free(side, command, one_line):
+    create_run_dir(side, Config(run_dir="run"))
+    outcome = command(side, "train", "--run_dir", "run")
+    assert outcome.status == 2
+    one_line(outcome.err, "holds a run already; it has no checkpoint: ", "or delete this one")
+
+
 def test_the_saved_configuration_is_the_resolved_one(one_epoch, side):
     import yaml
 

@@ -171,6 +171,7 @@ VALUES = {
     "str": paths,
     "Dataset": st.sampled_from(list(RECIPES)),
 }
+MODELS = st.sampled_from(["ConvNet", "mine.py:MyNet", "a b/-.py:_", "~/\u2028: x.py:網路"])
 
 
 @st.composite
@@ -182,7 +183,7 @@ def configs(draw: st.DrawFn) -> Config:
         if rule.words.startswith("one of "):
             values[field.name] = draw(st.sampled_from(rule.words[len("one of ") :].split(", ")))
             continue
-        strategy = VALUES[field.type.split(" ")[0]]
+        strategy = MODELS if field.name == "model" else VALUES[field.type.split(" ")[0]]
         if field.type.startswith("int"):
             strategy |= st.integers(0, 1000)
         if field.type.startswith("float"):

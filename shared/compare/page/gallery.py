@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,14 @@ class Shown:
         name: of the mistake, in both languages.
         right, wrong: the points of the training loss without and with the mistake, in a drawing of
             WIDTH by HEIGHT.
-        said: the finding of the divergence tool, without what stands around it.
+        said: the finding of the divergence tool, without what stands around it, line by line.
     """
 
     name: Text
     row: Exhibit
     right: str
     wrong: str
-    said: str
+    said: list[str]
 
     @property
     def harm(self) -> float:
@@ -61,7 +62,8 @@ def gallery() -> Gallery:
             names.get(row["mistake"], dict.fromkeys(("en", "zh"), row["mistake"])),
             row,
             *_lines(*(row[key]["curves"]["train/loss"] for key in ("right", "wrong"))),
-            row["instrument"].strip().split("\n\n")[0],
+            # The page folds lines by itself.
+            re.sub(r"\n {4,}", " ", row["instrument"].strip().split("\n\n")[0]).splitlines(),
         )
         for row in content["rows"]
     ]

@@ -141,6 +141,16 @@ function openProgram(name) {
   for (const button of all("[data-program]")) button.setAttribute("aria-pressed", String(button.dataset.program === name));
 }
 
+// In pixels, but for two letters.
+function indentation(line) {
+  const letters = line.textContent.search(/\S/) - 2;
+  if (letters <= 0) return 0;
+  const range = document.createRange();
+  range.setStart(line.firstChild, 0);
+  range.setEnd(line.firstChild, letters);
+  return range.getBoundingClientRect().width;
+}
+
 const isPhone = () => matchMedia("(max-width: 800px)").matches;
 
 function select(wanted, isFirst = false) {
@@ -157,6 +167,8 @@ function select(wanted, isFirst = false) {
   const [top, height] = [line.offsetTop, panes.program.clientHeight];
   if (isFirst || top < panes.program.scrollTop + 40 || top > panes.program.scrollTop + height - 60)
     panes.program.scrollTop = top - (isPhone() ? 40 : height / 2);
+  // On a phone, the indentation would leave no room for the line.
+  if (isPhone()) panes.program.scrollLeft = indentation(line);
   const hasSheet = root.classList.toggle("sheet", !isFirst || !isPhone() || location.hash !== "");
   if (isPhone() && hasSheet) panes.program.scrollIntoView();
   show();
@@ -164,8 +176,9 @@ function select(wanted, isFirst = false) {
 
 const fromAddress = () => decodeURIComponent(location.hash.slice(1));
 function go(wanted) {
-  if (fromAddress() !== wanted) location.hash = encodeURIComponent(wanted);
-  else select(wanted);
+  // Not by location.hash: what follows a key at once has to find the answer there already.
+  if (fromAddress() !== wanted) history.pushState(null, "", `#${encodeURIComponent(wanted)}`);
+  select(wanted);
 }
 
 function walk(by) {

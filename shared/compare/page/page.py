@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -10,11 +11,11 @@ from markupsafe import Markup, escape
 
 from shared.bench.claims import claim_rows
 from shared.compare.comparison import ComparedRuns, costs, outcomes
-from shared.compare.page.bench import newest_bench
+from shared.compare.page.bench import BenchSection, newest_bench
 from shared.compare.page.curves import draw_curves
 from shared.compare.page.exhibit import FIRST, all_files, as_call, exhibit, programs
-from shared.compare.page.gallery import HEIGHT, WIDTH, gallery
-from shared.compare.runs import CURVES, largest_difference, other_settings
+from shared.compare.page.gallery import HEIGHT, WIDTH, Gallery, gallery
+from shared.compare.runs import CURVES, FinishedRun, largest_difference, other_settings
 from shared.compare.source.lines import file_totals
 from shared.compare.trace.operations import OPERATIONS
 from shared.compare.words import compare_words
@@ -25,8 +26,40 @@ QUANTITIES = ("loss", "accuracy")
 CARDS = 5
 
 
-def render(c: ComparedRuns) -> str:
-    """The page as HTML. Whatever comes from outside is escaped."""
+@dataclass(frozen=True)
+class Drawings:
+    """What of the page follows from no trace, and takes seconds.
+
+    Attributes:
+        curves: SVG by quantity.
+        costs: for each concern its lines on both sides, and last those of all, without a name.
+        files: every file of both sides as HTML.
+    """
+
+    bench: BenchSection
+    gallery: Gallery
+    curves: dict[str, str]
+    costs: list[tuple[str, int, int]]
+    files: dict[str, tuple[str, ...]]
+
+
+def draw(raw: FinishedRun, lightning: FinishedRun) -> Drawings:
+    return Drawings(
+        newest_bench(),
+        gallery(),
+        {quantity: draw_curves(raw, lightning, quantity) for quantity in QUANTITIES},
+        [*costs(), ("", *file_totals())],
+        all_files(),
+    )
+
+
+def render(c: ComparedRuns, drawings: Drawings | None = None) -> str:
+    """The page as HTML. Whatever comes from outside is escaped.
+
+    Args:
+        drawings: if they are made already.
+    """
+    drawings = drawings or draw(c.raw, c.lightning)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -37,9 +70,8 @@ def render(c: ComparedRuns) -> str:
     environment.filters.update(number=_number, prose=_prose, as_call=as_call)
     words = compare_words()
     whys = {key.removeprefix("why ") for key in words if key.startswith("why ")}
-    shown = gallery()
-    cards = {s.row["mistake"]: s for s in reversed(shown.shown) if s.row["side"] == "raw_pytorch"}
-    bench = newest_bench()
+    shown = drawings.gallery.shown
+    cards = {s.row["mistake"]: s for s in reversed(shown) if s.row["side"] == "raw_pytorch"}
     return environment.get_template("page.html").render(
         c=c,
         words=words,
@@ -56,16 +88,12 @@ def render(c: ComparedRuns) -> str:
         tags={operation.name: operation.tag for operation in OPERATIONS},
         outcomes=outcomes(c),
         other_settings=other_settings(c.raw, c.lightning),
-        curves={quantity: draw_curves(c.raw, c.lightning, quantity) for quantity in QUANTITIES},
         differences={tag: largest_difference(c.raw, c.lightning, tag) for tag in CURVES},
-        costs=[*costs(), ("", *file_totals())],
-        gallery=shown,
         cards=list(reversed(cards.values()))[:CARDS],
         width=WIDTH,
         height=HEIGHT,
-        bench=bench,
-        claims=claim_rows(bench.result),
-        files=all_files(),
+        claims=claim_rows(drawings.bench.result),
+        **vars(drawings),
     )
 
 

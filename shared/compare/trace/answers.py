@@ -3,6 +3,7 @@ that makes the same call, and how one changes that."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from shared.compare.trace.events import OperationCall, Trace
 from shared.compare.trace.operations import DATA, MODULE, OPERATIONS, Operation
 from shared.compare.trace.timeline import SANITY, hooks_around, pairs, parts
 from shared.compare.trace.tracing import Both
-from shared.compare.trace.where import Line, functions, way
+from shared.compare.trace.where import Line, functions, source, way
 
 NAMED = {operation.name: operation for operation in OPERATIONS}
 TRAINER, CALLBACK, YOURS = "trainer", "callback", "yours"
@@ -223,8 +224,14 @@ def _partner(operation: Operation, stack: tuple[Line, ...]) -> Line:
             if places:
                 return Line(file, places[0])
     own = [line for line in stack if line.is_own]
-    if own[-1].file not in ("lightning/train.py",):
+    if own[-1].file != "lightning/train.py" or stack[-1].is_own:
         return own[-1]
+    # The argument that asks the Trainer for it, or else what has the same tag.
+    argument = re.match(r"Trainer\((\w+)=", operation.change)
+    for file in ("lightning/train.py", "lightning/trainer.py"):
+        for number, text in enumerate(source(file), 1):
+            if argument and re.match(rf'\s*"?{argument[1]}("?:|=)', text):
+                return Line(file, number)
     for file in ("train.py", "trainer.py"):
         for place in concerns(LIGHTNING).get(operation.tag, []):
             if place.file == file:

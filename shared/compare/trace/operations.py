@@ -21,8 +21,8 @@ class Operation:
         targets: what is wrapped, as `module:attribute`, `{side}` replaced by the traced side.
             Targets in Lightning's packages are wrapped on that side only.
         of: which calls count: those on the model, on a batch, on a loss, on one of the module's
-            metrics, those not made by torch itself ("direct"), those made by the traced side's own
-            files ("own"), or all.
+            metrics, those not made by torch or torchmetrics itself ("direct"), those made by
+            the traced side's own files ("own"), or all.
         hook: which method on the way from the Trainer to the call is the one to override; if empty,
             the innermost.
         change: what to tell the Trainer instead, where no method on the way is for overriding.
@@ -53,12 +53,7 @@ WRITER = "torch.utils.tensorboard:SummaryWriter"
 BAR = "__init__ reset update refresh set_postfix set_description close".split()
 
 
-def _metrics(method: str) -> str:
-    """The metrics that the raw side counts by hand."""
-    kinds = ("MeanMetric", "MulticlassAccuracy")
-    return " ".join(f"raw_pytorch.metrics:{kind}.{method}" for kind in kinds)
-
-
+METRIC = "raw_pytorch.metrics:MeanMetric"
 # In the order in which a run comes to them.
 OPERATIONS = (
     _op("torch.use_deterministic_algorithms", "seed", "torch:use_deterministic_algorithms",
@@ -115,11 +110,11 @@ OPERATIONS = (
     _op("module.validation_step", "validate", f"{MODULE}.validation_step",
         change="LightningModule.validation_step"),
     _op("module.test_step", "test", f"{MODULE}.test_step", change="LightningModule.test_step"),
-    _op("metric.update", "validate", f"torchmetrics:Metric._wrap_update {_metrics('update')}",
+    _op("metric.update", "validate", f"torchmetrics:Metric._wrap_update {METRIC}.update",
         of="metric"),
-    _op("metric.compute", "validate", f"torchmetrics:Metric._wrap_compute {_metrics('compute')}",
+    _op("metric.compute", "validate", f"torchmetrics:Metric._wrap_compute {METRIC}.compute",
         of="metric", change="self.log(...)"),
-    _op("metric.reset", "validate", f"torchmetrics:Metric.reset {_metrics('reset')}",
+    _op("metric.reset", "validate", f"torchmetrics:Metric.reset {METRIC}.reset",
         of="metric", change="self.log(...)"),
     _op("early_stopping.step", "early-stop",
         "{side}.early_stopping:EarlyStopping.step "
@@ -127,8 +122,8 @@ OPERATIONS = (
         change="EarlyStopping(...)"),
     _op("module.state_dict", "checkpoint", "torch.nn:Module.state_dict", of="model",
         hook="Strategy.lightning_module_state_dict"),
-    _op("torch.save", "checkpoint", "torch:save", hook="CheckpointIO.save_checkpoint"),
-    _op("torch.load", "checkpoint", "torch:load", hook="CheckpointIO.load_checkpoint"),
+    _op("torch.save", "checkpoint", "torch:save", of="direct", hook="CheckpointIO.save_checkpoint"),
+    _op("torch.load", "checkpoint", "torch:load", of="direct", hook="CheckpointIO.load_checkpoint"),
     _op("module.load_state_dict", "checkpoint", "torch.nn:Module.load_state_dict", of="model",
         hook="Strategy.load_model_state_dict"),
     _op("interrupt.requested", "checkpoint", "shared.signals:Interrupt.requested", of="own"),
@@ -141,5 +136,10 @@ OPERATIONS = (
     _op("writer.close", "log", f"{WRITER}.close", change="TensorBoardLogger(...)"),
     _op("progress bar", "progress", " ".join(f"tqdm:tqdm.{name}" for name in BAR),
         change="TQDMProgressBar(...)"),
-    _op("all_reduce", "ddp", "torch.distributed:all_reduce", change="Trainer(strategy=...)"),
+    _op("init_process_group", "ddp", "torch.distributed:init_process_group",
+        change="Trainer(strategy=...)"),
+    _op("broadcast_object_list", "ddp", "torch.distributed:broadcast_object_list",
+        change="Trainer(strategy=...)"),
+    _op("DistributedDataParallel", "ddp", "torch.nn.parallel:DistributedDataParallel.__init__",
+        change="Trainer(strategy=...)"),
 )  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
-from shared.compare.trace.events import Event, HookCall, OperationCall, Trace
+from shared.compare.trace.events import Event, Frame, HookCall, OperationCall, Trace
 from shared.compare.trace.where import Line, way
 
 # A part of a run: before the first batch, a batch of an epoch, between two epochs, or an evaluation
@@ -58,12 +59,27 @@ def pairs(raw: list[Event], lightning: list[Event]) -> dict[int, int]:
             if isinstance(event, OperationCall) and part != SANITY:
                 places[part, event.name].append(i)
         sides.append(places)
-    return {
-        i: j
-        for key, ours in sides[0].items()
-        # Where they are not as many, they are no partners one by one.
-        for i, j in zip(ours, sides[1].get(key, ()), strict=False)
-    }
+    found: dict[int, int] = {}
+    for key, ours in sides[0].items():
+        theirs = sides[1].get(key, [])
+        rows = _rows(raw, ours), _rows(lightning, theirs)
+        if len(ours) == len(theirs) or len(rows[0]) != len(rows[1]):
+            rows = [ours], [theirs]
+        for row, other in zip(*rows, strict=True):
+            # Where they are not as many, they are no partners one by one.
+            found.update(zip(row, other, strict=False))
+    return found
+
+
+def _rows(events: list[Event], calls: list[int]) -> list[list[int]]:
+    """Calls in their order, those together that one line makes in a row."""
+
+    def line(i: int) -> Frame:
+        event = events[i]
+        assert isinstance(event, OperationCall)
+        return event.frames[0]
+
+    return [list(row) for _, row in groupby(calls, line)]
 
 
 @dataclass

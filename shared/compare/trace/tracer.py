@@ -1,7 +1,9 @@
-"""Runs programs of one side on two batches, and records which line does what: a process of its own,
-since both sides cannot be wrapped in one.
+"""Runs programs of both sides on two batches, and records which line does what.
 
-python -m shared.compare.trace.tracer raw_pytorch '[["train", {"precision": "bf16-mixed"}]]'
+python -m shared.compare.trace.tracer '[["train", {"precision": "bf16-mixed"}]]'
+
+Each side has a process of its own, since both could not be wrapped in one. What both need is
+imported first, and once: the processes are copies of this one, where the system can make them.
 """
 
 from __future__ import annotations
@@ -13,33 +15,27 @@ import importlib
 import inspect
 import io
 import json
+import multiprocessing
 import os
 import runpy
+import socket
 import sys
 import tempfile
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from types import FrameType
 from typing import Any
 
 from shared.compare.trace.events import Event, Frame, HookCall, OperationCall, Trace
 from shared.compare.trace.operations import OPERATIONS, PACKAGES, Operation, package_folder
 from shared.config import Config
+from shared.files import SIDES
 from shared.processes import ROOT
 
 BATCHES = 2
-# What differs from the run that is shown, so that it is short, in one process and seen in full.
-SHORT: dict[str, Any] = dict(
-    max_epochs=1,
-    devices=1,
-    num_nodes=1,
-    num_workers=0,
-    compile=False,
-    fast_dev_run=False,
-    ckpt_path=None,
-    progress_bar=True,
-    log_every_n_steps=1,
-)
+# What both sides import, and takes seconds.
+SHARED_IMPORTS = ("torch", "torch.utils.tensorboard", "sklearn.datasets", "matplotlib.figure")
 
 
 class Tracer:
@@ -93,7 +89,10 @@ class Tracer:
 
     def profile(self, frame: FrameType, event: str, _: Any) -> None:
         """For `sys.setprofile`: the hooks, as they begin and return."""
-        if event not in ("call", "return") or not (hook := self.hook(frame)):
+        # Names first: this is asked at every call of every function.
+        if frame.f_code.co_name not in self.hook_names or event not in ("call", "return"):
+            return
+        if not (hook := self.hook(frame)):
             return
         base, name = hook.split(".")
         if base in TIMELINE:
@@ -110,7 +109,9 @@ class Tracer:
         if of == "model":
             # What a network calls on itself, when it is made, is not the run's doing.
             homes = (self.side, "shared.model", "__main__")
-            is_model = any(type(value).__module__.startswith(homes) for value in args[:2])
+            # In several processes, the Trainer calls what DistributedDataParallel has wrapped.
+            models = [getattr(value, "module", value) for value in args[:2]]
+            is_model = any(type(model).__module__.startswith(homes) for model in models)
             return is_model and caller.f_globals["__name__"] != "shared.model"
         if of == "batch":
             return any(args[0] is tensor for batch in self.batches for tensor in batch)
@@ -124,7 +125,8 @@ class Tracer:
             return home.startswith(("torchmetrics", f"{self.side}.metrics")) and not is_own
         if of == "own":
             return caller.f_globals["__name__"].startswith(self.side)
-        return of == "all" or not caller.f_globals["__name__"].startswith("torch.")
+        home = caller.f_globals["__name__"].split(".")[0]
+        return of == "all" or home not in ("torch", "torchmetrics")
 
     def wrap(self, operation: Operation, function: Callable, *bound: Any) -> Callable:
         """`function`, recorded when called. `bound` stands before its arguments where a method is
@@ -245,11 +247,10 @@ def interfaces() -> dict[type, set[str]]:
     }
 
 
-def shorten(splits: dict[str, Any], batch_size: int) -> dict[str, Any]:
-    """The first batches of each split."""
+def shorten(splits: dict[str, Any], images: int) -> dict[str, Any]:
+    """The first images of each split."""
     for split in splits.values():
-        split.images = split.images[: BATCHES * batch_size]
-        split.labels = split.labels[: BATCHES * batch_size]
+        split.images, split.labels = split.images[:images], split.labels[:images]
     return splits
 
 
@@ -260,40 +261,97 @@ class Terminal(io.StringIO):
         return True
 
 
-def main() -> None:
-    side, programs = sys.argv[1], json.loads(sys.argv[2])
-    # tqdm reads it when imported: the bar is drawn at every call, so that counts do not depend on
-    # the time.
-    os.environ["TQDM_MININTERVAL"] = "0"
+def trace(side: str, programs: list[tuple[str, dict[str, Any]]]) -> list[Trace]:
+    """The traces of programs of a side, run in this process, which is of no other use afterwards.
+
+    Raises:
+        Exception: whatever a program raised.
+    """
     import torch
 
     from shared import data
 
     torch.set_num_threads(1)
-    load, batch_size = data.load, 64
+    load, images = data.load, 0
     loading: Any = data
-    loading.load = lambda *args: shorten(load(*args), batch_size)
+    loading.load = lambda *args: shorten(load(*args), images)
     tracer = Tracer(side)
     tracer.install()
-    out, sys.stdout = sys.stdout, Terminal()
+    sys.stdout = Terminal()
     here, traces = os.getcwd(), {}
-    for number, (program, options) in enumerate(programs):
+    # Several processes first: one that has computed gradients beside a GPU cannot be copied.
+    order = sorted(range(len(programs)), key=lambda n: -programs[n][1].get("devices", 1))
+    for number in order:
+        program, options = programs[number]
         tracer.events, tracer.batches = [], []
         summary: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as folder:
             if program == "train":
-                config = Config(**{**options, **SHORT, "run_dir": folder + "/run"})
-                batch_size = config.batch_size
-                summary = importlib.import_module(f"{side}.train").train(config)
+                config = Config(**{**options, "run_dir": folder + "/run"})
+                images = BATCHES * config.batch_size * config.devices
+                train = importlib.import_module(f"{side}.train").train
+                summary = in_processes(config.devices, lambda: train(config))  # noqa: B023
             else:
                 os.chdir(folder)  # it writes into runs/
-                batch_size = 64
+                images = BATCHES * 64
                 runpy.run_module(f"{side}.{program}", run_name="__main__")
                 os.chdir(here)
         traces[number] = Trace(summary.get("weights_sha256", ""), tracer.events)
     sys.setprofile(None)
-    sys.stdout = out
-    out.write(json.dumps([trace.to_dict() for trace in traces.values()]))
+    return [traces[number] for number in sorted(traces)]
+
+
+def in_processes(number: int, run: Callable[[], Any]) -> Any:
+    """What `run` gives in this process, as the first of so many that torchrun has started. The
+    others are copies of it."""
+    if number == 1:
+        return run()
+    import torch.distributed
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    everywhere = {
+        "TORCHELASTIC_RUN_ID": "trace", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number),
+    }  # fmt: skip
+
+    def as_rank(rank: int) -> Any:
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
+        os.environ.update({**everywhere, **own})
+        return run()
+
+    copies = multiprocessing.get_context("fork")
+    others = [copies.Process(target=as_rank, args=(rank,)) for rank in range(1, number)]
+    before = dict(os.environ)
+    try:
+        for process in others:
+            process.start()
+        return as_rank(0)
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for process in others:
+            process.kill()
+            process.join()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def main() -> None:
+    programs = json.loads(sys.argv[1])
+    # tqdm reads it when imported: the bar is drawn at every call, so that counts do not depend on
+    # the time.
+    os.environ["TQDM_MININTERVAL"] = "0"
+    start = "spawn"
+    if sys.platform == "linux":
+        start = "fork"
+        for name in SHARED_IMPORTS:
+            importlib.import_module(name)
+    with ProcessPoolExecutor(len(SIDES), multiprocessing.get_context(start)) as pool:
+        traces = [pool.submit(trace, side, programs) for side in SIDES]
+        found = [[run.to_dict() for run in side.result()] for side in traces]
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

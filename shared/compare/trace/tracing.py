@@ -4,23 +4,37 @@ smaller programs."""
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 from shared.compare.trace.events import Trace, from_dict
 from shared.config import Config
 from shared.errors import RunError
-from shared.files import SIDES
 from shared.processes import ROOT, run_module
 
-# What is tried beside the run that is shown, one flag at a time.
-FLAGS: dict[str, Any] = {
-    "gradient_clip_val": 1.0,
-    "early_stopping_patience": 1,
-    "precision": "bf16-mixed",
-    "accumulate_grad_batches": 2,
+# What differs from the run that is shown, so that it is short, in one process and seen in full.
+SHORT: dict[str, Any] = dict(
+    max_epochs=1,
+    devices=1,
+    num_nodes=1,
+    num_workers=0,
+    compile=False,
+    fast_dev_run=False,
+    ckpt_path=None,
+    progress_bar=True,
+    log_every_n_steps=1,
+)
+# What is tried beside the run that is shown, as on the command line.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "--gradient_clip_val 1.0": {"gradient_clip_val": 1.0},
+    "--early_stopping_patience 1": {"early_stopping_patience": 1},
+    "--precision bf16-mixed": {"precision": "bf16-mixed"},
+    "--accumulate_grad_batches 2": {"accumulate_grad_batches": 2},
 }
+# The second process is a copy of the first, which other systems do not make safely.
+if sys.platform == "linux":
+    VARIANTS["--devices 2 --accelerator cpu"] = {"devices": 2, "accelerator": "cpu"}
 SMALLER = ("basic", "minimal")
 
 
@@ -40,7 +54,8 @@ class Both:
 
 
 def trace_both(config: dict[str, Any] | None = None) -> list[Both]:
-    """The traces of the run that is shown, of its variants, and of the smaller programs.
+    """The traces of the run that is shown, of its variants, and of the smaller programs. They run
+    in processes of their own.
 
     Args:
         config: that of the run; without it, the defaults.
@@ -48,29 +63,22 @@ def trace_both(config: dict[str, Any] | None = None) -> list[Both]:
     Raises:
         RunError: a side could not be run.
     """
-    config = config or vars(Config(dataset="digits"))
-    changed = {name: value for name, value in FLAGS.items() if config[name] != value}
-    programs = [
-        ("train", config),
-        *(("train", {**config, name: value}) for name, value in changed.items()),
-        *((name, {}) for name in SMALLER),
+    shown = {**(config or vars(Config(dataset="digits"))), **SHORT}
+    runs = [
+        ("train", "", shown),
+        *(
+            ("train", flag, {**shown, **changed})
+            for flag, changed in VARIANTS.items()
+            if any(shown[name] != value for name, value in changed.items() if name != "accelerator")
+        ),
+        *((name, "", {}) for name in SMALLER),
     ]
-    flags = ["", *(f"--{name} {value}" for name, value in changed.items()), *("" for _ in SMALLER)]
-    with ThreadPoolExecutor(2) as pool:
-        raw, lightning = pool.map(lambda side: trace(side, programs), SIDES)
+    programs = json.dumps([(program, options) for program, _, options in runs])
+    done = run_module("shared.compare.trace.tracer", [programs], folder=ROOT)
+    if done.status:
+        raise RunError(f"tracing failed: {done.last_line}")
+    raw, lightning = ([from_dict(trace) for trace in side] for side in json.loads(done.out))
     return [
         Both(program, flag, a, b)
-        for (program, _), flag, a, b in zip(programs, flags, raw, lightning, strict=True)
+        for (program, flag, _), a, b in zip(runs, raw, lightning, strict=True)
     ]
-
-
-def trace(side: str, programs: list[tuple[str, dict[str, Any]]]) -> list[Trace]:
-    """Run programs of a side in one process: both sides could not be wrapped in one.
-
-    Raises:
-        RunError: the side could not be run.
-    """
-    done = run_module("shared.compare.trace.tracer", [side, json.dumps(programs)], folder=ROOT)
-    if done.status:
-        raise RunError(f"tracing {side} failed: {done.last_line}")
-    return [from_dict(content) for content in json.loads(done.out)]

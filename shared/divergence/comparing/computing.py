@@ -4,59 +4,144 @@ programs part."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..fingerprints import Print, close, distance, ratio, same
 from ..records import Backward, Forward, Loss, Named, Operation, Run
-from .finding import TERMS, Finding, called, epsilon, lowest, relative, where
+from .calls import Change, Drift, changes, drawn_otherwise, is_random, matters
+from .finding import Finding, called, lowest, relative, rounding_of, where
 from .matching import Matching
 
-RANDOM = (
-    "dropout", "alpha_dropout", "feature_", "native_dropout", "rand", "bernoulli", "normal",
-    "multinomial", "rrelu", "gumbel",
-)  # fmt: skip
 LOWER = {"float16", "bfloat16"}
-
-
-def is_random(operation: Operation) -> bool:
-    return operation["name"].startswith(RANDOM)
 
 
 Pair = tuple[Operation | None, Operation | None]
 
 
-def parted(x: list[Operation], y: list[Operation]) -> Pair:
-    """On each side the first call whose result the other side has nowhere."""
-    values = [{p["value"] for p in side} for side in (x, y)]
-    first = next((p for p in x if p["value"] not in values[1]), None)
-    return first, next((q for q in y if q["value"] not in values[0]), None)
+def parted(
+    x: list[Operation], y: list[Operation], all_x: list[Operation], all_y: list[Operation]
+) -> Pair:
+    """On each side the first call that led to what is given, with a result that the other side has
+    nowhere.
+
+    Args:
+        x, y: calls of which the last is led back.
+        all_x, all_y: all calls, those of constants too.
+    """
+    return _first_of_its_own(x, all_x, all_y), _first_of_its_own(y, all_y, all_x)
+
+
+def _first_of_its_own(
+    side: list[Operation], every: list[Operation], other: list[Operation]
+) -> Operation | None:
+    known = {p["value"] for p in other}
+    last = next((p for p in reversed(side) if p["value"] not in known), None)
+    if last is None:
+        return None
+    by_value: dict[int, int] = {}
+    for i, p in enumerate(every):
+        by_value.setdefault(p["value"], i)
+    first = start = by_value[last["value"]]
+    todo, seen = [start], {start}
+    while todo:
+        i = todo.pop()
+        first = min(first, i)
+        for value in every[i]["inputs"]:
+            j = by_value.get(value)
+            if j is not None and j < i and j not in seen and value not in known:
+                seen.add(j)
+                todo.append(j)
+    return every[first]
 
 
 def graphs(side: list[Operation]) -> list[Operation]:
     return [p for p in side if p["graph"] and p["value"]]
 
 
+def valued(side: list[Operation]) -> list[Operation]:
+    return [p for p in side if p["value"]]
+
+
 def computed(
-    a: Run, b: Run, x: Backward, y: Backward, number: int, window: int
+    a: Run, b: Run, x: Backward, y: Backward, number: int, window: int, drift: Drift
 ) -> Iterator[Finding]:
     f, g = x["loss"], y["loss"]
-    scores = _scores(x, y)
-    outputs_differ = scores is not None and not same(*scores)
+    sides = graphs(x["operations"]), graphs(y["operations"])
+    every = valued(x["operations"]), valued(y["operations"])
     if f and g and same(f, g):
+        if not drift.size:
+            drift.harmless |= {change.key for change in changes(*sides)}
         return
-    apart = parted(graphs(x["operations"]), graphs(y["operations"]))
-    if outputs_differ and scores is not None:
-        within = [[p for p in graphs(v["operations"]) if p["layer"]] for v in (x, y)]
-        apart = parted(*within)
-        yield _computed_otherwise(a, b, apart, scores, number, "forward", x, y)
+    scores = _scores(x, y)
+    if not drift.size:
+        if scores is not None and not same(*scores):
+            within = tuple([p for p in side if p["layer"]] for side in sides)
+            found = _otherwise(
+                a, b, within, every, scores, number, "forward", [x["forwards"], y["forwards"]]
+            )
+        elif not f or not g:
+            return
+        elif special := _special(x, y, f, g, number, window):
+            yield special
+            return
+        else:
+            events = [[x, *x["losses"]], [y, *y["losses"]]]
+            found = _otherwise(a, b, sides, every, (f, g), number, "loss", events)
+        yield found
+        if not found.is_rounding:
+            return
+    if f and g:
+        losses = {loss["name"] for v in (x, y) for loss in v["losses"]}
+        yield from called_otherwise(sides, relative(f, g), number, drift, losses)
+        text = f"The loss is {_first(f)} in A, {_first(g)} in B."
+        yield Finding("loss", number, text, None, where(x, y), relative(f, g))
+
+
+def _first(f: Print) -> str:
+    return f"{f['values'][0]:.7g}" if f["values"] else "not known"
+
+
+def called_otherwise(
+    sides: tuple[list[Operation], list[Operation]], whole: float, number: int, drift: Drift,
+    losses: set[str], kind: str = "",
+) -> Iterator[Finding]:  # fmt: skip
+    """Calls that were the same so far, or made no difference, in runs that differ by rounding.
+
+    Args:
+        whole: the relative difference of what all calls together gave.
+        kind: what is computed; by default what the module of each call says.
+    """
+    for change in changes(*sides):
+        if change.key in drift.harmless:
+            continue
+        if not change.is_definite and not matters(change, whole, drift.size):
+            drift.harmless.add(change.key)
+            continue
+        p, q = (side[0] if side else None for side in (change.ours, change.theirs))
+        there = p or q
+        assert there is not None
+        kind = kind or ("forward" if there["layer"] and there["name"] not in losses else "loss")
+        cause, text, who = _named(change, kind, losses)
+        yield Finding(cause, number, text, who, where(p, q), whole)
         return
-    if not f or not g:
-        return
-    if special := _special(x, y, f, g, number, window):
-        yield special
-        return
-    yield _computed_otherwise(a, b, apart, (f, g), number, "loss", x, y)
+    if drawn := drawn_otherwise(*sides):
+        p, q = drawn
+        kind = kind or ("forward" if p["layer"] else "loss")
+        text = f"{called(p)} drew other numbers."
+        yield Finding(f"{kind}-random", number, text, None, where(p, q), whole)
+
+
+def _named(change: Change, kind: str, losses: set[str]) -> tuple[str, str, str | None]:
+    if not change.ours or not change.theirs:
+        who, more = ("A", change.ours) if change.ours else ("B", change.theirs)
+        return f"{kind}-more", f"{who} calls {called(more[0])}, which the other does not.", None
+    p, q = change.ours[0], change.theirs[0]
+    if p["name"] != q["name"]:
+        return f"{kind}-call", f"A calls {called(p)} where B calls {called(q)}.", None
+    text = f"A calls {called(p)}, B calls {called(q)}."
+    cause = "random" if is_random(p) else "argument"
+    return ("loss-function" if p["name"] in losses else f"{kind}-{cause}"), text, None
 
 
 def _scores(x: Backward, y: Backward) -> tuple[Print, Print] | None:
@@ -65,7 +150,7 @@ def _scores(x: Backward, y: Backward) -> tuple[Print, Print] | None:
     calls = x["losses"], y["losses"]
     if all(calls) and len(calls[0]) == len(calls[1]):
         last = calls[0][-1], calls[1][-1]
-        if last[0]["probabilities"] != last[1]["probabilities"]:
+        if _is_softmaxed(last[0]) != _is_softmaxed(last[1]):
             return None  # a softmax between, of which the loss speaks
         for p, q in zip(*calls, strict=True):
             if not same(p["input"], q["input"]):
@@ -85,8 +170,8 @@ def _special(
     values = f"{f['values'][0]:.7g} in A, {g['values'][0]:.7g} in B"
     for p, q in zip(x["losses"], y["losses"], strict=False):
         lines = where(p, q)
-        if p["probabilities"] != q["probabilities"]:
-            who = "A" if p["probabilities"] else "B"
+        if _is_softmaxed(p) != _is_softmaxed(q):
+            who = "A" if _is_softmaxed(p) else "B"
             text = f"{who} gives {p['name']} probabilities, not logits. Loss: {values}."
             return Finding("loss-softmax", number, text, who, lines)
         keys = [k for k in p["given"] if p["given"][k] != q["given"].get(k)]
@@ -98,7 +183,7 @@ def _special(
             return Finding(cause, number, text, summed, lines)
         if p["name"] != q["name"] or keys:
             text = f"{_loss(p, keys)} in A, {_loss(q, keys)} in B. Loss: {values}."
-            if not relative(f, g) <= TERMS * epsilon(f["dtype"]):
+            if not relative(f, g) <= rounding_of(f["dtype"]):
                 return Finding("loss-function", number, text, None, lines)
     if len(f["values"]) != 1 or len(g["values"]) != 1:
         return None
@@ -112,43 +197,49 @@ def _special(
     return None
 
 
+def _is_softmaxed(loss: Loss) -> bool:
+    return loss["probabilities"] and loss["name"] == "cross_entropy"
+
+
 def _loss(loss: Loss, keys: list[str]) -> str:
     options = ", ".join(f"{k}={loss['given'].get(k)}" for k in keys)
     return f"{loss['name']}({options})"
 
 
-def _computed_otherwise(
-    a: Run, b: Run, apart: Pair, prints: tuple[Print, Print], number: int, kind: str,
-    x: Backward, y: Backward,
+def _otherwise(
+    a: Run, b: Run, sides: Sequence[list[Operation]], every: Sequence[list[Operation]],
+    prints: tuple[Print, Print], number: int, kind: str, events: Sequence[Sequence[Any]],
 ) -> Finding:  # fmt: skip
-    p, q = apart
+    """What is behind a result that differs, where all that led to it was equal.
+
+    Args:
+        sides: the calls of each program that may have given what differs, in their order.
+        every: all calls of each program.
+        events: what tells a line of each program where no call does: the last.
+    """
+    p, q = parted(sides[0], sides[1], every[0], every[1])
     f, g = prints
-    last: list[Any] = []
-    for event in (x, y):
-        calls: list[Any] = (
-            [event, *event["losses"]] if kind == "loss" else [None, *event["forwards"]]
-        )
-        last.append(calls[-1])
-    lines = where(p or last[0], q or last[1])
+    lines = where(*(c or (e[-1] if e else None) for c, e in zip((p, q), events, strict=True)))
     size = relative(f, g) if f["shape"] == g["shape"] else math.inf
     shown = ""
     if f["values"] and g["values"] and kind == "loss":
-        shown = f" Loss: {f['values'][0]:.7g} in A, {g['values'][0]:.7g} in B."
+        shown = f" Loss: {_first(f)} in A, {_first(g)} in B."
 
     def found(cause: str, text: str, who: str | None = None, reason: str = "") -> Finding:
         return Finding(cause, number, text + shown, who, lines, size, reason)
 
-    small = size <= TERMS * epsilon(lowest(x["operations"] + y["operations"]))
+    small = size <= rounding_of(lowest([*sides[0], *sides[1]]))
+    compiled = [run.end["compiled"] if run.end else None for run in (a, b)]
+    if any(compiled) and (p is None or q is None):
+        who = "A" if not compiled[1] else "B" if not compiled[0] else None
+        lines = where(*({"where": c} if c else e for c, e in zip(compiled, (p, q), strict=True)))
+        text = f"{who} compiles" if who else "Both compile"
+        reason = "compiled code may take sums in another order" if small else ""
+        return found("compiled", f"{text}: single calls are not seen.", None, reason)
     if p is None and q is None:
-        compiled = [bool(run.end and run.end["compiled"]) for run in (a, b)]
-        reason = _surroundings(a, b, f)
-        if any(compiled):
-            reason = "compiled code may take sums in another order"
-        text = (
-            "Inside compiled code nothing is seen." if any(compiled) else "The call is not known."
-        )
         cause = f"{kind}-shape" if f["shape"] != g["shape"] and kind == "forward" else kind
-        return found(cause, text, reason=reason if small else "")
+        reason = _surroundings(a, b, f) if small else ""
+        return found(cause, "The call is not known.", reason=reason)
     if p is None or q is None:
         who, more = ("B", q) if p is None else ("A", p)
         assert more is not None
@@ -160,14 +251,20 @@ def _computed_otherwise(
         return found(f"{kind}-autocast", f"{text} {q['dtype']} in B.", full)
     if p["name"] != q["name"]:
         text = f"A calls {called(p)} where B calls {called(q)}."
-        reason = f"A calls {p['name']} where B calls {q['name']}" if small else ""
+        near = _meet(sides, p, q, size)
+        reason = f"A calls {p['name']} where B calls {q['name']}" if near else ""
         if f["shape"] != g["shape"] and kind == "forward":
             return found("forward-shape", f"Shape {f['shape']} in A, {g['shape']} in B. {text}")
         return found(f"{kind}-call" if not is_random(p) else f"{kind}-random", text, None, reason)
-    keys = [k for k in p["given"] if p["given"][k] != q["given"].get(k)]
+    given = p["given"], q["given"]
+    keys = [k for k in {**given[0], **given[1]} if given[0].get(k) != given[1].get(k)]
+    if keys and set(p["inputs"]) != set(q["inputs"]) and not is_random(p):
+        return found(f"{kind}-call", f"A calls {called(p)} where B calls {called(q)}.")
     if (keys and p["layer"] == q["layer"]) or (keys and not (p["layer"] and q["layer"])):
         said = ", ".join(
-            f"{_argument(k)} {p['given'][k]} in A, {q['given'].get(k)} in B" for k in keys
+            f"{_argument(k)} {given[0].get(k, 'a tensor or nothing')} in A,"
+            f" {given[1].get(k, 'a tensor or nothing')} in B"
+            for k in keys
         )
         inside = f" in a {p['layer']}" if p["layer"] else ""
         text = f"{p['name']}{inside} is called with {said}."
@@ -180,11 +277,20 @@ def _computed_otherwise(
         text = f"The first result that differs is that of {called(p)}, which gets another tensor: "
         return found(f"{kind}-input", f"{text}one that is neither a weight nor of the batch.")
     scale = max(p["norm"], 1e-30) / math.sqrt(max(min(p["count"], 4096), 1))
-    near = close(p["values"], q["values"], TERMS * epsilon(p["dtype"]) * scale * 4)
+    near = close(p["values"], q["values"], rounding_of(p["dtype"]) * scale * 4)
     reason = f"{p['name']} got the same tensors and settings, and gave them summed otherwise"
     around = _surroundings(a, b, f)
     text = f"{called(p)} gets the same tensors and settings on both sides and gives another result."
     return found(kind, text, None, f"{reason}{f' ({around})' if around else ''}" if near else "")
+
+
+def _meet(sides: Sequence[list[Operation]], p: Operation, q: Operation, whole: float) -> bool:
+    """Whether two ways of calling come to the same but for rounding, where they meet again."""
+    for change in changes(*sides):
+        if any(c is p for c in change.ours) or any(c is q for c in change.theirs):
+            after = whole if change.after is None else change.after
+            return after <= max(rounding_of(c["dtype"]) for c in (p, q))
+    return False
 
 
 def _argument(key: str) -> str:
@@ -212,23 +318,29 @@ def _print(operation: Operation) -> Print:
 
 
 def outputs(
-    x: Forward, y: Forward, a: Run, b: Run, number: int, loss: tuple[Loss, Loss] | None
-) -> Iterator[Finding]:
+    x: Forward, y: Forward, a: Run, b: Run, number: int, loss: tuple[Loss, Loss] | None,
+    drift: Drift,
+) -> Iterator[Finding]:  # fmt: skip
     """What a model gave in an evaluation."""
-    sides = [[p for p in v["operations"] if p["layer"] and p["value"]] for v in (x, y)]
+    sides = tuple([p for p in v["operations"] if p["layer"] and p["value"]] for v in (x, y))
     if loss is not None:
         f, g = loss[0]["input"], loss[1]["input"]
     elif x["outputs"] and y["outputs"]:
         f, g = x["outputs"][0], y["outputs"][0]
     else:
-        p, q = parted(*sides)
+        p, q = parted(sides[0], sides[1], *sides)
         if p is None or q is None or p["name"] != q["name"]:
             return  # what is counted of a batch is no output of the model
         f, g = _print(p), _print(q)
     if same(f, g):
         return
-    empty = {"operations": sides[0], "forwards": [x]}, {"operations": sides[1], "forwards": [y]}
-    found = _computed_otherwise(a, b, parted(*sides), (f, g), number, "forward", *empty)  # type: ignore[arg-type]
+    if drift.size and f["shape"] == g["shape"]:
+        yield from called_otherwise(sides, relative(f, g), number, drift, set(), "evaluation")  # type: ignore[arg-type]
+        text = "What the model gave differs."
+        yield Finding("evaluation", number, text, None, where(x, y), relative(f, g))
+        return
+    every = valued(x["operations"]), valued(y["operations"])
+    found = _otherwise(a, b, sides, every, (f, g), number, "forward", [[x], [y]])
     found.cause = found.cause.replace("forward", "evaluation")
     yield found
 
@@ -253,7 +365,7 @@ def gradients(
             )
         return
     wrapped = [any(f["wrapped"] for f in v["forwards"]) for v in (x, y)]
-    graph = _nodes(x, y)
+    graph = _called(x, y) or _nodes(x, y)
     reason = graph or _surroundings(a, b, (x["loss"] or {"device": ""}))  # type: ignore[arg-type]
     found = tensors(x["gradients"], match.renamed(y["gradients"]), number, "gradients", lines,
                     reason, lowest(x["operations"]))  # fmt: skip
@@ -265,6 +377,14 @@ def gradients(
     elif not found.reason and graph and found.cause == "gradients":
         found.text += f" {graph}."
     yield found
+
+
+def _called(x: Backward, y: Backward) -> str:
+    """The first calls that are not the same, which have gradients of their own."""
+    for change in changes(graphs(x["operations"]), graphs(y["operations"])):
+        if change.ours and change.theirs:
+            return f"A calls {called(change.ours[0])} where B calls {called(change.theirs[0])}"
+    return ""
 
 
 def _nodes(x: Backward, y: Backward) -> str:
@@ -304,11 +424,14 @@ def tensors(
     if len(factors) == len(apart) == len(x) and max(factors) / min(factors) - 1 < 1e-2:
         text = f"Those of A are those of B times {factors[0]:.5g}, all of them."
         return Finding(f"{cause}-scaled", number, text, None, lines, size)
-    text = f"{len(apart)} of {len(x)} differ; the first is {name} (norm {f['norm']:.6g} in A,"
-    text += f" {g['norm']:.6g} in B)."
-    unit = TERMS * max(epsilon(dtype), epsilon(f["dtype"]))
+    unit = max(rounding_of(dtype), rounding_of(f["dtype"]))
     if cause in ("gradients", "clipped"):
-        near = size <= unit
+        far = apart if size > unit else []
     else:
-        near = all(distance(p, q) <= unit * max(p["norm"], q["norm"]) for _, p, q in apart)
-    return Finding(cause, number, text, None, lines, size, reason if near else "")
+        far = [(n, p, q) for n, p, q in apart if distance(p, q) > unit * max(p["norm"], q["norm"])]
+    text = f"{len(apart)} of {len(x)} differ"
+    if far and len(far) < len(apart):
+        name, f, g = far[0]
+        text += f", {len(far)} of them by more than rounding"
+    text += f"; the first is {name} (norm {f['norm']:.6g} in A, {g['norm']:.6g} in B)."
+    return Finding(cause, number, text, None, lines, size, "" if far else reason)

@@ -7,18 +7,13 @@ from dataclasses import dataclass, field
 
 from ..records import Run, Step
 from . import batches, computing, evaluation, reported, saving, updates, weights
+from .calls import Drift
 from .finding import EPSILON, Finding, where
 from .matching import Matching
-from .resuming import resumed
+from .resuming import Resumed, after, not_restored, restored_in_part, resumed
 
 __all__ = ["Comparison", "Finding", "compare"]
 
-# Causes whose place a silent cause before them takes: what they are found at is not what they are.
-FOLLOWS = (
-    "batch-shuffle", "batch-order", "batch-values", "forward", "forward-random", "forward-argument",
-    "forward-input", "loss", "loss-input", "loss-random", "gradients", "gradients-missing",
-    "buffers", "stepped", "evaluation", "evaluation-argument", "evaluation-random",
-)  # fmt: skip
 # What each silent cause can be the cause of.
 LEADS = {
     "generator": {"batch-shuffle", "batch-order", "batch-values", "forward-random",
@@ -42,23 +37,51 @@ class Comparison:
 
 
 def compare(a: Run, b: Run) -> Comparison:
+    if resume := resumed(a, b):
+        return _compare_resumed(a, b, resume)
+    return _compare(a, b, goes_on=False)
+
+
+def _compare_resumed(a: Run, b: Run, resume: Resumed) -> Comparison:
+    """The steps that both runs have, each at its place in the whole run."""
+    whole, part = (b, a) if resume.who == "A" else (a, b)
+    if found := not_restored(whole, part, resume):
+        return Comparison(found, steps=1)
+    rest = after(whole, resume.number)
+    result = _compare(rest, b, True) if whole is a else _compare(a, rest, True)
+    if result.finding is not None:
+        result.finding = restored_in_part(result.finding, resume)
+    result.notes.insert(0, f"{resume.text} from there, and was compared with the steps after it.")
+    return result
+
+
+def _compare(a: Run, b: Run, goes_on: bool) -> Comparison:
+    """
+    Args:
+        goes_on: what training begins with is known to be equal.
+    """
     result = Comparison(steps=min(a.trained, b.trained))
     match = Matching(a, b)
     silent: list[Finding] = []
-    drifted = 0.0  # the largest difference so far
-    for found in _differences(a, b, match, result.notes):
+    drift = Drift()
+    for found in _differences(a, b, match, result.notes, drift, goes_on):
         if found.is_silent:
             silent.append(found)
             continue
-        if found.is_rounding or _has_grown(found, drifted):
-            drifted = max(drifted, found.size or 0.0)
-            found.reason = found.reason or result.rounding[0].reason
+        behind = _behind(found, silent)
+        if (found.is_rounding and behind is found) or (
+            drift.size and _has_grown(found, drift.size)
+        ):
+            if not drift.size:
+                drift.reason, drift.step = found.reason, found.step
+            found.reason = found.reason or drift.reason
+            drift.size = max(drift.size, found.size or 0.0)
             result.rounding.append(found)
             continue
-        result.finding = _behind(found, silent)
+        result.finding = _beyond(found, drift) if behind is found and drift.size else behind
         break
     if result.finding is None:
-        _remark(a, b, match, silent, result.notes)
+        _remark(a, b, match, silent, result)
     return result
 
 
@@ -73,41 +96,53 @@ def _behind(found: Finding, silent: list[Finding]) -> Finding:
     return found
 
 
+# What is computed, and so is apart where what went before is.
+GROWING = ("batch-values", "forward", "loss", "gradients", "clipped", "stepped", "stepped-hand",
+           "buffers", "evaluation", "reported")  # fmt: skip
+
+
 def _has_grown(found: Finding, drifted: float) -> bool:
-    """Whether a difference is an earlier one within rounding, grown over the steps.
+    """Whether a difference may be an earlier one within rounding, grown over the steps: it is in
+    something that is computed, and nothing is seen that would explain it.
 
-    It may grow a thousandfold from one event to the next, which is generous; a mistake is larger
-    still, or it is in something that is not computed.
+    How fast one grows nobody knows beforehand. A thousandfold from one event to the next, and up to
+    a tenth, is taken for growth; Adam makes whole steps of gradients that are nothing but rounding.
     """
-    values = found.cause.split("-")[0] in ("forward", "loss", "gradients", "clipped", "stepped",
-                                           "buffers", "evaluation", "touched")  # fmt: skip
-    if found.cause in ("reported",) and drifted:
-        return True
-    if not values or found.size is None or not drifted or "alone" in found.text:
+    if found.size is not None and found.cause in ("gradients-scaled", "clipped-scaled"):
+        return found.size <= 10 * drifted  # what has grown is no multiple, or hardly one
+    if found.cause not in GROWING or found.size is None:
         return False
-    if found.cause == "stepped" and "alone" not in found.text:
-        # Adam makes whole steps of gradients that are nothing but rounding.
-        return found.size < 0.1
-    return found.size <= 1000 * max(drifted, EPSILON["float32"]) and found.size < 0.1
+    most = 1.0 if found.cause.startswith("stepped") else 1000 * max(drifted, EPSILON["float32"])
+    return found.size <= min(most, 0.1)
 
 
-def _differences(a: Run, b: Run, match: Matching, notes: list[str]) -> Iterator[Finding]:
+def _beyond(found: Finding, drift: Drift) -> Finding:
+    """A difference that is too large to have grown from rounding, and has no cause that is seen."""
+    if found.cause not in GROWING or found.size is None or found.cause.startswith("reported"):
+        return found
+    text = f"{found.text} That is {found.size:.1e}, after {drift.size:.1e} at most before. The runs"
+    text += f" differ by rounding since step {drift.step} ({drift.reason})."
+    cause = f"{found.cause.split('-')[0]}-grown"
+    return Finding(cause, found.step, text, None, found.where, found.size)
+
+
+def _differences(
+    a: Run, b: Run, match: Matching, notes: list[str], drift: Drift, goes_on: bool
+) -> Iterator[Finding]:
     if a.steps and b.steps:
-        if again := resumed(a, b):
-            yield again
-            return
         yield from weights.settings(a, b)
-        yield from weights.initial(a, b, match)
+        if not goes_on:
+            yield from weights.initial(a, b, match)
     elif a.evaluations and b.evaluations:
         # Neither trains, or only one does: what the one evaluates at its end is compared.
-        yield from evaluation.evaluations(a, b, 0, notes)
-        yield from reported.numbers(a, b, 0, notes)
+        yield from evaluation.evaluations(a, b, 0, notes, drift)
+        yield from reported.numbers(a, b, 0, drift)
         return
     orders = batches.Order(a), batches.Order(b)
     last = min(a.trained, b.trained)
     for number in range(1, min(len(a.steps), len(b.steps)) + 1):
         ours, theirs = a.steps[number - 1], b.steps[number - 1]
-        yield from _backwards(a, b, ours, theirs, number, orders, match)
+        yield from _backwards(a, b, ours, theirs, number, orders, match, drift)
         if ours.taken is None or theirs.taken is None:
             break
         yield from updates.scaling(ours, theirs, number, match)
@@ -122,15 +157,15 @@ def _differences(a: Run, b: Run, match: Matching, notes: list[str]) -> Iterator[
             continue  # one of them leaves its window open here, which is said at the next step
         if len(following) == 2:
             yield from updates.between(a, b, number, match)
-        yield from evaluation.evaluations(a, b, number, notes)
-        yield from reported.numbers(a, b, number, notes)
+        yield from evaluation.evaluations(a, b, number, notes, drift)
+        yield from reported.numbers(a, b, number, drift)
         yield from saving.saves(a, b, number, notes)
     yield from reported.unreported(a, b, notes)
 
 
 def _backwards(
     a: Run, b: Run, ours: Step, theirs: Step, number: int,
-    orders: tuple[batches.Order, batches.Order], match: Matching,
+    orders: tuple[batches.Order, batches.Order], match: Matching, drift: Drift,
 ) -> Iterator[Finding]:  # fmt: skip
     counts = len(ours.backwards), len(theirs.backwards)
     for x, y in zip(ours.backwards, theirs.backwards, strict=False):
@@ -141,18 +176,22 @@ def _backwards(
         if counts[0] != counts[1] and ours.taken and theirs.taken:
             text = f"A ran {counts[0]} backward passes for this step, B ran {counts[1]}."
             yield Finding("window", number, text, None, where(ours.taken, theirs.taken))
-        yield from computing.computed(a, b, x, y, number, max(counts))
+        yield from computing.computed(a, b, x, y, number, max(counts), drift)
         yield from computing.gradients(a, b, x, y, number, match)
 
 
-def _remark(a: Run, b: Run, match: Matching, silent: list[Finding], notes: list[str]) -> None:
+def _remark(a: Run, b: Run, match: Matching, silent: list[Finding], result: Comparison) -> None:
     """What differs and changed nothing, and what was not reached."""
+    notes = result.notes
     for cause in silent:
         if cause.cause.startswith("generator"):
             text = f"The generator's state differs from step {cause.step} on"
             evaluation.note(notes, f"{text}: nothing was drawn from it. {cause.text}")
         else:
-            evaluation.note(notes, f"{cause.text} It changed nothing that was recorded.")
+            what = "It changed nothing that was recorded."
+            if result.rounding:
+                what = "Whether it adds to the difference is not known."
+            evaluation.note(notes, f"{cause.text} {what}")
     for prefix in sorted(match.prefixes):
         evaluation.note(notes, f"Names of one side begin with {prefix}, and are else the same.")
     for who, run in zip("AB", (a, b), strict=True):

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from ..fingerprints import same
 from ..records import Forward, Loss, Run
 from .batches import inputs, modes
+from .calls import Drift
 from .computing import outputs
 from .finding import Finding, relative, where
 
 
-def evaluations(a: Run, b: Run, number: int, notes: list[str]) -> Iterator[Finding]:
+def evaluations(a: Run, b: Run, number: int, notes: list[str], drift: Drift) -> Iterator[Finding]:
     mine, other = a.evaluations.get(number, []), b.evaluations.get(number, [])
     if not mine or not other:
         if (mine or other) and number:
@@ -36,7 +37,7 @@ def evaluations(a: Run, b: Run, number: int, notes: list[str]) -> Iterator[Findi
                 yield found
         # A module may return its loss, or nothing: what it gave is then that of the loss.
         loss = given[i] if len(given) == len(mine) else None
-        yield from outputs(x, y, a, b, number, loss)
+        yield from outputs(x, y, a, b, number, loss, drift)
     if reordered:
         text = "The samples are evaluated in another order or in other batches, which changes no"
         note(notes, f"{text} average over all of them (only means of batch means).")
@@ -55,10 +56,9 @@ def evaluations(a: Run, b: Run, number: int, notes: list[str]) -> Iterator[Findi
 
 def is_reordered(x: list[Forward], y: list[Forward]) -> bool:
     """Whether the same samples were seen, in another order or in other batches."""
-    rows = [
-        [r for e in side for i in e["inputs"][:1] for r in i.get("rows", [])] for side in (x, y)
-    ]
-    return rows[0] != rows[1] and sorted(rows[0]) == sorted(rows[1])
+    batches = [[i.get("rows", []) for e in side for i in e["inputs"][:1]] for side in (x, y)]
+    rows = [sorted(row for batch in side for row in batch) for side in batches]
+    return batches[0] != batches[1] and rows[0] == rows[1]
 
 
 def losses(a: Run, b: Run, number: int) -> list[tuple[Loss, Loss]]:

@@ -18,7 +18,7 @@ class Matching:
         self.names: dict[str, str] = {}
         self.only: tuple[list[str], list[str]] = ([], [])
         for kind in ("parameters", "buffers"):
-            mine, other = (_once([m[kind] for m in run.models]) for run in (a, b))  # type: ignore[literal-required]
+            mine, other = (once([m[kind] for m in run.models]) for run in (a, b))  # type: ignore[literal-required]
             self._match(mine, other)
 
     def _match(self, mine: Named, other: Named) -> None:
@@ -64,7 +64,8 @@ class Matching:
         return found
 
 
-def _once(groups: list[Named]) -> Named:
+def once(groups: list[Named]) -> Named:
+    """What each name stood for first: a model that goes on from another has the names of that."""
     seen: dict[str, None] = {}
     return [
         (n, f) for group in groups for n, f in group if not (n in seen or seen.update({n: None}))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ..records import Number, Run
+from .calls import Drift
 from .evaluation import note
 from .finding import Finding, where
 
@@ -18,7 +19,7 @@ def plain_tag(tag: str) -> str:
     return re.sub(r"[^a-z0-9]", "", tag.lower())
 
 
-def numbers(a: Run, b: Run, number: int, notes: list[str]) -> Iterator[Finding]:
+def numbers(a: Run, b: Run, number: int, drift: Drift) -> Iterator[Finding]:
     mine, other = (by_tag(run.numbers.get(number, [])) for run in (a, b))
     found: list[Finding] = []
     # Where one run reports a quantity more often, there is no telling which belong together.
@@ -28,12 +29,16 @@ def numbers(a: Run, b: Run, number: int, notes: list[str]) -> Iterator[Finding]:
                 continue
             text = f"{p['tag'].strip()} is {p['value']:.7g} in A, {q['value']:.7g} in B."
             cause, who, more = explained(a, b, number, p, q)
-            if cause is None:
+            size = abs(p["value"] - q["value"]) / max(abs(q["value"]), 1e-12)
+            if cause is None and drift.size:
+                # What was evaluated is apart already, and no kind of average tells them apart.
+                cause = "reported"
+            elif cause is None:
                 is_ratio = any(word in tag for word in RATIOS)
                 cause = "reported-ratio" if is_ratio else "reported"
                 if is_ratio:
                     more = " No recorded average explains either."
-            found.append(Finding(cause, number, text + more, who, where(p, q)))
+            found.append(Finding(cause, number, text + more, who, where(p, q), size))
     # A number whose error is understood says more than the others.
     yield from sorted(found, key=lambda f: f.cause == "reported")
 

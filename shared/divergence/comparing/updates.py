@@ -3,6 +3,7 @@ program writes to weights and gradients by itself."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -149,21 +150,29 @@ def optimizer(
         if len(apart) < len(mine) or len(x["groups"]) != len(y["groups"]):
             cause = "optimizer-groups" if key != "lr" else "optimizer-option"
         if key == "lr":
-            cause, blamed, more = _schedule(a, b, number)
+            cause, blamed, more = _schedule(a, b, number, (x["number"], y["number"]))
             if cause != "optimizer-lr":
                 made = x["schedule"] or x["where"], y["schedule"] or y["where"]
         yield Finding(cause, number, text + more, blamed, made)
         return
 
 
-def _schedule(a: Run, b: Run, number: int) -> tuple[str, str | None, str]:
-    """Why a learning rate differs: which steps of each run it changed at."""
-    if number == 1:
-        return "optimizer-lr", None, ""
+def _schedule(a: Run, b: Run, number: int, of: tuple[int, int]) -> tuple[str, str | None, str]:
+    """Why a learning rate differs: which steps of each run it changed at.
+
+    Args:
+        of: the number of the optimizer in each run.
+    """
     moves = []
-    for run in (a, b):
-        rates = [s.taken["groups"][0].get("lr") for s in run.steps if s.taken and s.taken["groups"]]
-        moves.append([i for i in range(2, len(rates) + 1) if rates[i - 1] != rates[i - 2]])
+    for run, optimizer_ in zip((a, b), of, strict=True):
+        rates = [
+            (i, s.taken["groups"][0].get("lr"))
+            for i, s in enumerate(run.steps, 1)
+            if s.taken and s.taken["groups"] and s.taken["number"] == optimizer_
+        ]
+        if rates and rates[0][0] == number:
+            return "optimizer-lr", None, ""
+        moves.append([i for (_, p), (i, q) in itertools.pairwise(rates) if p != q])
     for who, mine, other, run in (("A", moves[0], moves[1], a), ("B", moves[1], moves[0], b)):
         if len(mine) < len(other):
             starts = {v["step"] + 1 for v in run.loaders}
@@ -188,11 +197,17 @@ def stepped(
         if kinds[0] != kinds[1] and x["groups"] and y["groups"]:
             reason = f"the optimizer's {key} is {kinds[0][0]} in A, {kinds[1][0]} in B"
     if bool(x["optimizer"]) != bool(y["optimizer"]):
-        who = "A" if not x["optimizer"] else "B"
-        reason = f"{who} updates its weights by hand"
-        hands = ours.touched if who == "A" else theirs.touched
-        if hands:
-            lines = (hands[0]["where"], lines[1]) if who == "A" else (lines[0], hands[0]["where"])
+        reason = f"{'B' if x['optimizer'] else 'A'} updates its weights by hand"
+    written_to = [[t for t in step.touched if t["what"] == "weight"] for step in (ours, theirs)]
+    lines = where(
+        written_to[0][0] if written_to[0] and not x["optimizer"] else x,
+        written_to[1][0] if written_to[1] and not y["optimizer"] else y,
+    )
+    # Before the weights: they come from the forward pass.
+    if len(x["buffers"]) == len(y["buffers"]):
+        found = tensors(x["buffers"], match.renamed(y["buffers"]), number, "buffers", lines, "")
+        if found is not None:
+            yield found
     moved = [set(x["moved"]), {match.of(n) for n in y["moved"]}]
     if moved[0] != moved[1] and x["optimizer"] and y["optimizer"]:
         name = sorted(moved[0] ^ moved[1])[0]
@@ -207,13 +222,12 @@ def stepped(
             found.text = "The optimizer's state was another before this step. " + found.text
         elif momenta and not found.reason:
             found.text += f" Optimizer state only on one side: {', '.join(momenta)}."
-        if reason.endswith("by hand") and not found.reason:
-            found.cause, found.text = "stepped-hand", f"{reason}. {found.text}"
+        if not (x["optimizer"] and y["optimizer"]) and not found.reason:
+            apart = written(ours.touched, theirs.touched, "weight", match)
+            said = apart[1] if apart and not (x["optimizer"] or y["optimizer"]) else reason
+            found.cause = "stepped-hand"
+            found.text = f"{said}. {found.text}" if said else found.text
         yield found
-    if len(x["buffers"]) == len(y["buffers"]):
-        found = tensors(x["buffers"], match.renamed(y["buffers"]), number, "buffers", lines, "")
-        if found is not None:
-            yield found
 
 
 def between(a: Run, b: Run, number: int, match: Matching) -> Iterator[Finding]:

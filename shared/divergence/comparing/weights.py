@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..fingerprints import same
 from ..records import Model, Run
 from .finding import Finding, relative, where
-from .matching import Matching
+from .matching import Matching, once
 
 
 def initial(a: Run, b: Run, match: Matching) -> Iterator[Finding]:
@@ -18,8 +18,8 @@ def initial(a: Run, b: Run, match: Matching) -> Iterator[Finding]:
         yield _missing(a, b, match, made)
         return
     for kind in ("parameters", "buffers"):
-        mine = {n: f for m in a.models for n, f in m[kind]}  # type: ignore[literal-required]
-        other = {match.of(n): f for m in b.models for n, f in m[kind]}  # type: ignore[literal-required]
+        mine = dict(once([m[kind] for m in a.models]))  # type: ignore[literal-required]
+        other = dict(match.renamed(once([m[kind] for m in b.models])))  # type: ignore[literal-required]
         for name, f in mine.items():
             g = other.get(name)
             if g is None or same(f, g):

@@ -13,18 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks_of
 
-from ..fingerprints import checksum, dense, digest, fingerprint, is_plain
-from . import modules
-from .operations import Operations, described, tensors
+from ..fingerprints import dense, digest, fingerprint, is_plain
+from . import losses, modules
+from .operations import Operations, tensors
 from .record import Enough, Record, bound, generators, is_compiling
 from .source import where
 
-LOSSES = (
-    "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
-    "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div", "gaussian_nll_loss",
-    "poisson_nll_loss", "soft_margin_loss", "multi_margin_loss", "hinge_embedding_loss",
-    "cosine_embedding_loss", "margin_ranking_loss", "triplet_margin_loss", "ctc_loss",
-)  # fmt: skip
 # A mark on the graph of autograd, by which a loss is traced back to the forward passes behind it.
 MARK = "divergence"
 MOST_NODES = 20000
@@ -37,10 +31,20 @@ def is_wrapper(module: nn.Module) -> bool:
 
 
 class Calls:
-    """Attributes:
-    pending: calls of which it is not known yet whether they are training or evaluation.
-    micro: backward passes since the last step.
-    after_pass, before_pass: what else is to be done around a training step.
+    """Forward passes, losses and backward passes.
+
+    Attributes:
+        depth: how many modules are within their forward pass.
+        call: the outermost forward pass that is under way.
+        serial: the number of the last forward pass or loss.
+        micro: backward passes since the last step.
+        pending: calls with a graph, of which it is not known yet whether a backward pass follows.
+        prints: fingerprints of the tensors of models that were not trained yet, by `id`.
+        versions: of each model, the state of its tensors and what `state` gave of it.
+        alive: losses with their graphs, as far as the program still holds them.
+        before_pass: called before an outermost forward pass is recorded.
+        on_weights: called with the hash of every weight before a backward pass.
+        on_call: called before any module is.
     """
 
     def __init__(self, record: Record, operations: Operations, models: modules.Models) -> None:
@@ -53,6 +57,7 @@ class Calls:
         self.versions: dict[int, tuple[Any, Any]] = {}
         self.alive: list[weakref.ref[Tensor]] = []
         self.before_pass: Callable[[], None] = lambda: None
+        self.on_weights: Callable[[dict[str, str]], None] = lambda weights: None
         self.on_call: Callable[[], None] = lambda: None
         self.begin = record.watched(self._begin)
         self.leaf = record.watched(self._leaf)
@@ -67,7 +72,7 @@ class Calls:
             ),
         ):
             record.undo.callback(handle.remove)
-        for name in LOSSES:
+        for name in losses.LOSSES:
             record.wrap(F, name, after=functools.partial(self.after_loss, name))
         record.replace(torch.autograd, "backward", self.around_backward(torch.autograd.backward))
         for name in ("trace", "trace_module"):
@@ -99,17 +104,20 @@ class Calls:
         elif self.call is not None and is_wrapper(module):
             self.call["wrapped"] = True
 
-    def after_forward(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def after_forward(self, module: nn.Module, args: Any, *rest: Any) -> None:
+        """`rest` is (kwargs, output), but one thing where the forward pass raised an exception."""
         if is_compiling() or self.in_backward or not self.record.is_ours:
             return
         self.depth = max(self.depth - 1, 0)
         if self.operations.layers:
             self.operations.layers.pop()
+        if self.depth == 0 and len(rest) != 2:
+            self.call = None
         if self.call is not None and not self.record.busy:
             if next(module.children(), None) is None:
                 self.leaf(module)
             if self.depth == 0:
-                self.finish(kwargs, output)
+                self.finish(*rest)
         elif self.depth == 0:
             self.call = None
 
@@ -188,35 +196,14 @@ class Calls:
     # Losses
 
     def after_loss(self, name: str, result: Any, arguments: dict[str, Any]) -> None:
-        given, target = arguments.get("input"), arguments.get("target")
-        if not (isinstance(result, Tensor) and isinstance(given, Tensor) and is_plain(given)):
+        call = losses.called(name, result, arguments)
+        if call is None:
             return
-        scores = dense(given)
-        probabilities = False
-        if scores.is_floating_point() and scores.numel():
-            sums = scores.float().sum(1) if scores.dim() > 1 else scores.new_zeros(1)
-            probabilities = bool((scores.min() >= 0) & (sums - 1).abs().max().lt(1e-2))
-        plain = {k: described(v) for k, v in arguments.items() if k not in ("input", "target")}
-        for key, value in arguments.items():
-            if isinstance(value, Tensor) and key not in ("input", "target"):
-                plain[key] = f"tensor {checksum(value):08x}"
-        # Deprecated names of `reduction`, which mean nothing where they are not given.
-        plain = {k: v for k, v in plain.items() if k not in ("size_average", "reduce")}
-        call = {
-            "step": self.record.step,
-            "number": 0,
-            "name": name,
-            "given": plain,
-            "input": fingerprint(given),
-            "probabilities": probabilities,
-            "target": fingerprint(target, rows=True) if isinstance(target, Tensor) else None,
-            "batch": len(given) if given.dim() else 1,
-            "value": _item(result),
-            "where": where(),
-        }
         if result.requires_grad:
             self.alive.append(weakref.ref(result))
-        self.keep("loss", call, [result])
+        self.keep(
+            "loss", {"step": self.record.step, "number": 0, **call, "where": where()}, [result]
+        )
 
     def keep(self, kind: str, call: dict[str, Any], results: list[Tensor]) -> None:
         """Mark the graph of what a call gave, or write it down as evaluation if it has none."""
@@ -291,11 +278,13 @@ class Calls:
         return backward
 
     def before_backward(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        losses = [t for _, t in tensors(arguments["tensors"])]
-        marks, graph = self.walk(losses)
+        roots = [t for _, t in tensors(arguments["tensors"])]
+        marks, graph = self.walk(roots)
         used = [call for call in self.pending if call["_mark"] in marks]
         for call in used:
             call["_used"] = True
+        if self.record.step >= self.record.steps and not self.micro:
+            raise Enough  # its forward pass was in eval mode, and looked like evaluation until now
         self.flush_evaluation()
         for call in used:
             module = call.get("_module")
@@ -308,6 +297,8 @@ class Calls:
         self.operations.is_open = False
         early = list(self.operations.early)
         self.operations.early.clear()
+        weights = {n: digest(p) for n, p in self.models.parameters()}
+        self.on_weights(weights)
         leftover = [p.grad for _, p in self.models.parameters() if p.grad is not None]
         return {
             "micro": self.micro,
@@ -315,19 +306,18 @@ class Calls:
             "losses": [_shown(c) for c in used if c["_kind"] == "loss"],
             "operations": operations,
             "early": early,
-            "loss": fingerprint(losses[0]) if losses else None,
+            "loss": fingerprint(roots[0]) if roots else None,
             "leftover": norm(leftover),
             "graph": graph,
-            "before": [(n, _bare(p)) for n, p in self.models.parameters()],
             "where": where(),
         }
 
-    def walk(self, losses: list[Tensor]) -> tuple[set[int], dict[str, int]]:
-        """The marks on the graph of the losses, and how many nodes of each kind it has."""
+    def walk(self, roots: list[Tensor]) -> tuple[set[int], dict[str, int]]:
+        """The marks on a graph, and how many nodes of each kind it has."""
         marks: set[int] = set()
         names: Counter[str] = Counter()
         seen: set[Any] = set()
-        todo = [t.grad_fn for t in losses if t.grad_fn is not None]
+        todo = [t.grad_fn for t in roots if t.grad_fn is not None]
         while todo and len(seen) < MOST_NODES:
             node = todo.pop()
             if node in seen:
@@ -374,14 +364,6 @@ class Calls:
         """Losses of earlier steps, with their graphs, that the program still holds."""
         self.alive = [ref for ref in self.alive if ref() is not None]
         return max(len(self.alive) - 1, 0)
-
-
-def _item(tensor: Tensor) -> float | None:
-    return float(tensor.detach()) if tensor.numel() == 1 and is_plain(tensor) else None
-
-
-def _bare(tensor: Tensor) -> dict[str, str]:
-    return {"hash": digest(tensor)}
 
 
 def _version(tensor: Tensor) -> int:

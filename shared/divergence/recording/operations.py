@@ -27,6 +27,20 @@ DULL = {
 }  # fmt: skip
 
 
+# Statements such as `p -= rate * p.grad`, and assignments to p.data and to a part of p.
+WRITES = {
+    "__set__", "__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__",
+    "__ifloordiv__", "__imod__", "__ipow__",
+}  # fmt: skip
+
+
+def is_write(name: str) -> bool:
+    """Whether a function of this name changes its first argument."""
+    if name.startswith("__"):
+        return name in WRITES
+    return name.endswith("_") and name not in ("requires_grad_", "resolve_conj_", "retain_grad_")
+
+
 def tensors(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
     """All tensors in nested containers, with a name for each."""
     if isinstance(value, Tensor):
@@ -85,7 +99,7 @@ class Operations(TorchFunctionMode):
         result = func(*args, **kwargs)
         if self.is_on and not self.record.busy:
             name = getattr(func, "__name__", "")
-            if (name.endswith("_") or name in ("__set__", "__setitem__")) and self.parameters:
+            if is_write(name) and self.parameters:
                 self.write(name, func, args, kwargs, sys._getframe(1))
             elif self.is_stepping and not self.is_open:
                 pass  # what an optimizer computes
@@ -136,6 +150,8 @@ class Operations(TorchFunctionMode):
     def _write(self, name: str, func: Any, args: Any, kwargs: Any, frame: Any) -> None:
         """The program changes a tensor; it is told if that is a parameter or a gradient."""
         target = args[0] if args else kwargs.get("input")
+        if isinstance(target, (list, tuple)) and target:  # torch._foreach_mul_ and its like
+            target = target[0]
         if not isinstance(target, Tensor) or not is_plain(target):
             return
         if not is_own_code(frame.f_code.co_filename):

@@ -86,11 +86,15 @@ class Optimizers:
             return
         current = {n: digest(p) for n, p in self.models.parameters()}
         changed = [n for n, h in current.items() if self.last.get(n, h) != h]
-        if self.calls.micro and changed and torch.is_grad_enabled():
+        if self.calls.micro and changed:
             self.take(None, where())
         elif changed:
             self.record.write("changed", names=changed, where=where())
         self.last = {**current} if changed else self.last or current
+
+    def remember(self, weights: dict[str, str]) -> None:
+        """What a model begins with, so that its first update is told."""
+        self.last = {**weights, **self.last}
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.calls.operations.is_stepping = True

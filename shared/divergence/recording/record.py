@@ -80,10 +80,6 @@ class Record:
                     return look(*args, **kwargs)
             except Exception as error:
                 text = f"{look.__name__}: {type(error).__name__}: {error}"
-                if os.environ.get("DIVERGENCE_DEBUG"):
-                    import traceback
-
-                    traceback.print_exc(file=sys.__stderr__)
                 if text not in self.faults and len(self.faults) < 20:
                     self.faults.append(text[:300])
                 return None

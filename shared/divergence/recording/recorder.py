@@ -45,6 +45,7 @@ class Recorder:
         self.optimizers = Optimizers(self.record, self.calls)
         self.surroundings = Surroundings(self.record, self.calls)
         self.calls.before_pass = self.optimizers.look_for_updates
+        self.calls.on_weights = self.optimizers.remember
         self.calls.on_call = self.record.watched(self.surroundings.look_for_loggers)
         self.compiled: Where | None = None
 

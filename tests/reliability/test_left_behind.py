@@ -1,0 +1,118 @@
+"""Whatever ends a program, all that it has started ends with it, and its temporary files go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.programs import ROOT, Outcome, wait_for
+
+
+def is_gone(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        return stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.fault("the divergence tool is stopped while a program runs", kind="left behind")
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+)
+def test_a_divergence_tool_that_is_stopped_leaves_no_program_and_no_folder(
+    number: signal.Signals,
+    command: Callable[..., Outcome],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Any,
+) -> None:
+    (tmp_path / "program.py").write_text(
+        "import os, time\n"
+        "open('pid', 'w').write(str(os.getpid()))\n"
+        f"os.kill(os.getppid(), {number:d})\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    done = command("shared.divergence", "program.py", "program.py")
+    assert (done.status, done.err) == (130, "error: interrupted\n")
+    assert is_gone(int(Path("pid").read_text()))
+    assert os.listdir("temporary") == []
+    fault.sees(done.err)
+
+
+@pytest.mark.fault("the first of several processes is killed", kind="left behind")
+def test_a_process_ends_by_itself_when_the_one_that_started_it_is_killed(fault: Any) -> None:
+    child = "import time; from shared.signals import *; leave_with_launcher(); time.sleep(60)"
+    parent = (
+        "import os, subprocess, sys, time\n"
+        "place = dict(LAUNCHER_PID=str(os.getpid()), LOCAL_RANK='1')\n"
+        f"command = [sys.executable, '-c', {child!r}]\n"
+        "print(subprocess.Popen(command, env={**os.environ, **place}).pid, flush=True)\n"
+        "time.sleep(2); os.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", parent], env=environment, stdout=subprocess.PIPE)
+    wait_for(lambda: is_gone(int(done.stdout)))
+    fault.sees("nothing; the others end by themselves")
+
+
+@pytest.fixture
+def two(side: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run of two processes that has written its first checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", side, "train", "--devices", "2", "--accelerator", "cpu",
+         "--batch_size", "50", "--max_epochs", "1000", "--run_dir", "run"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MARK": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    wait_for(Path("run/checkpoints/last.ckpt").exists, 200)
+    yield process
+    for pid in started(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+
+
+def started(mark: Path) -> list[int]:
+    """All processes that have this mark in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            is_marked = f"MARK={mark}\0" in (folder / "environ").read_text()
+        except (OSError, ValueError):
+            continue
+        if is_marked and not is_gone(int(folder.name)):
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.fault("the first of several processes is killed", kind="left behind")
+def test_when_the_first_of_two_processes_is_killed_none_is_left(side, two, tmp_path) -> None:
+    assert len(started(tmp_path)) >= 2
+    two.kill()
+    wait_for(lambda: started(tmp_path) == [], 60)
+
+
+@pytest.mark.long
+@pytest.mark.fault("the terminal of several processes is closed", kind="left behind")
+def test_when_the_terminal_of_two_processes_is_closed_they_save_and_end(
+    side, two, tmp_path, fault
+) -> None:
+    os.killpg(two.pid, signal.SIGHUP)
+    out, err = two.communicate(timeout=100)
+    assert (two.returncode, out) == (130, "")
+    assert err.startswith("error: interrupted by SIGHUP; to resume: ")
+    assert err.count("\n") == 1
+    wait_for(lambda: started(tmp_path) == [], 60)
+    fault.sees(err)
