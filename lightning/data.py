@@ -9,32 +9,24 @@ from shared import data
 
 
 class ImageData(pl.LightningDataModule):
-    """The three splits of a dataset and their loaders."""
+    """The three splits of a dataset and their loaders. `loading` is batch_size, seed and
+    num_workers."""
 
-    def __init__(
-        self,
-        dataset: str,
-        data_dir: str,
-        image_size: int,
-        batch_size: int,
-        seed: int,
-        num_workers: int,
-    ) -> None:
+    def __init__(self, dataset: str, data_dir: str, image_size: int, **loading: Any) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.source, self.loading = (dataset, data_dir, image_size), loading
         self.splits: dict[str, data.ImageDataset] = {}
         self.train_loader: data.ResumableLoader | None = None
         self.place: dict[str, int] | None = None
 
     def prepare_data(self) -> None:
         # [ddp] The Trainer calls this in one process of each machine, while the others wait.
-        data.prepare(self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"])
+        data.prepare(*self.source)
 
     def setup(self, stage: str) -> None:
         if not self.splits:  # [data] The Trainer calls this before each of fit, test and predict.
-            self.splits = data.load(
-                self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
-            )
+            self.splits = data.load(*self.source)
 
     def state_dict(self) -> dict[str, int]:
         if self.train_loader is None:  # [checkpoint] saved before training starts
@@ -65,9 +57,7 @@ class ImageData(pl.LightningDataModule):
     def _options(self) -> dict[str, Any]:
         assert self.trainer is not None  # The Trainer asks for the loaders.
         return dict(
-            batch_size=self.hparams["batch_size"],
-            seed=self.hparams["seed"],
-            num_workers=self.hparams["num_workers"],
+            **self.loading,
             device=self.trainer.strategy.root_device,  # [device] on a GPU, data lies in its memory
             num_replicas=self.trainer.world_size,  # [ddp] each process has a share of every split
             rank=self.trainer.global_rank,

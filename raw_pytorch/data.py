@@ -10,41 +10,30 @@ from shared import data, ranks
 
 
 class ImageData:
-    """The three splits of a dataset and their loaders."""
+    """The three splits of a dataset and their loaders. `loading` is batch_size, seed and
+    num_workers."""
 
     def __init__(
         self,
         dataset: str,
         data_dir: str,
         image_size: int,
-        batch_size: int,
-        seed: int,
-        num_workers: int,
         device: torch.device,
         fast_dev_run: bool = False,
+        **loading: Any,
     ) -> None:
-        self.hparams: dict[str, Any] = dict(
-            dataset=dataset,
-            data_dir=data_dir,
-            image_size=image_size,
-            batch_size=batch_size,
-            seed=seed,
-            num_workers=num_workers,
-        )
+        self.hparams = dict(dataset=dataset, data_dir=data_dir, image_size=image_size, **loading)
+        self.source, self.loading = (dataset, data_dir, image_size), loading
         self.device = device
         self.limit_batches = 1 if fast_dev_run else None
 
     def prepare_data(self) -> None:
         if ranks.local_rank() == 0:  # [ddp] one process of each machine, while the others wait
-            data.prepare(
-                self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
-            )
+            data.prepare(*self.source)
         distributed.barrier()
 
     def setup(self, stage: str) -> None:
-        self.splits = data.load(
-            self.hparams["dataset"], self.hparams["data_dir"], self.hparams["image_size"]
-        )
+        self.splits = data.load(*self.source)
 
     def train_dataloader(self) -> data.ResumableLoader:
         self.train_loader = data.make_train_loader(self.splits["train"], **self._options())
@@ -61,9 +50,7 @@ class ImageData:
 
     def _options(self) -> dict[str, Any]:
         return dict(
-            batch_size=self.hparams["batch_size"],
-            seed=self.hparams["seed"],
-            num_workers=self.hparams["num_workers"],
+            **self.loading,
             device=self.device,  # [device] on a GPU, data lies in its memory
             num_replicas=distributed.world_size(),  # [ddp] each process has a share of every split
             rank=distributed.rank(),
