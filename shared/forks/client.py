@@ -90,6 +90,9 @@ class Forks:
             output: an open file for what it writes.
             environment: without it, that of this process.
             errors: an open file for stderr, if that is to be apart.
+
+        Raises:
+            ChildProcessError: the warm Python has ended.
         """
         ours, theirs = socket.socketpair()
         request = {
@@ -100,9 +103,12 @@ class Forks:
         with theirs:
             files = [output.fileno(), (errors or output).fileno(), theirs.fileno()]
             data = json.dumps(request).encode() + b"\n"
-            with self.asking:
-                sent = socket.send_fds(self.requests, [data], files)
-                self.requests.sendall(data[sent:])
+            try:
+                with self.asking:
+                    sent = socket.send_fds(self.requests, [data], files)
+                    self.requests.sendall(data[sent:])
+            except ConnectionError:
+                raise ChildProcessError("the Python that runs the programs has ended") from None
         fork = Fork(words, ours)
         self.started.append(fork)
         return fork

@@ -94,6 +94,8 @@ def keep(request: dict[str, Any], files: list[int]) -> None:
     if process == 0:
         answers.close()
         run(request, files[:2])
+    with contextlib.suppress(OSError):  # it may have done so itself
+        os.setpgid(process, process)  # before anybody hears its number, and ends its group
     with contextlib.suppress(OSError):
         answers.sendall(f"{process}\n".encode())
         while True:
@@ -110,7 +112,7 @@ def keep(request: dict[str, Any], files: list[int]) -> None:
 
 def run(request: dict[str, Any], files: list[int]) -> None:
     """Become the program, and never return."""
-    os.setsid()
+    os.setpgid(0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, file in enumerate(files, 1):
         os.dup2(file, number)

@@ -92,7 +92,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     sys.argv = [file]
-    sys.path.insert(0, os.path.dirname(file))
+    sys.path[0] = os.path.dirname(file)
     watch = Watch()
     watch.install()
     result: dict[str, Any] = {"how": "finished", "error": "", "line": 0}

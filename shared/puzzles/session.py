@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.compare.trace.events import Trace
+from shared.errors import RunError
 from shared.files import write_atomically
 from shared.forks.client import Forks
 from shared.puzzles.catalogue import COPIES, PORT, READ, Puzzle
@@ -154,6 +155,8 @@ class Session:
         """Run the learner's file, and say what came of it."""
         try:
             mine = run_file(self.forks, puzzle.copy, limit)
+        except ChildProcessError as error:  # the warm Python has ended
+            raise RunError(str(error)) from None
         except FileNotFoundError:
             return self.say(self.speaker.say("missing", file=puzzle.copy))
         except OSError as error:

@@ -69,7 +69,7 @@ def run_file(forks: Forks, file: Path, limit: float) -> Try:
         line = getattr(error, "lineno", 0) or 0
         return Try(file, "syntax", getattr(error, "msg", "") or str(error), line)
     with tempfile.TemporaryDirectory(prefix="puzzle-") as place:
-        folder, began = Path(place), time.monotonic()
+        folder = Path(place)
         with open(folder / "printed.txt", "w") as output:
             words = [sys.executable, str(CHILD), place, str(file.resolve()), str(limit)]
             environment = {
@@ -78,6 +78,7 @@ def run_file(forks: Forks, file: Path, limit: float) -> Try:
                 "PYTHONDONTWRITEBYTECODE": "1",
             }
             started = forks.start(words, folder, output, environment)
+            began = time.monotonic()  # from here on, for the first one waits until all is loaded
             try:
                 stopped = _watched(started, folder, began + 2 * limit)
             finally:
