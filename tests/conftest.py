@@ -34,6 +34,7 @@ from shared.signals import caught
 
 pytest_plugins = [
     "support.faults",
+    "support.learner",
     "support.mirror",
     "support.programs",
     "support.two_processes",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from support.watching import recorded, script
+from support.divergence.watching import recorded, script
 from torch import nn
 
 from shared.divergence import command as divergence

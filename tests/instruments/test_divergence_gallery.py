@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.divergence.watching import one_of_each, recorded, training
 from support.mistaken import made
-from support.watching import one_of_each, recorded, training
 
 import shared.data
 from shared.divergence.comparing.differences import compare

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from support.change import Pair
-from support.one_program import DIFFERENT, EQUAL, WITNESSED
-from support.pairs import ALL, BEGIN, END, README, Unchanged, outcome, source, table, written
-from support.styles import OTHERS
-from support.watching import one_of_each
+from support.divergence.change import Pair
+from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
+from support.divergence.pairs import (
+    ALL,
+    BEGIN,
+    END,
+    README,
+    Unchanged,
+    outcome,
+    source,
+    table,
+    written,
+)
+from support.divergence.styles import OTHERS
+from support.divergence.watching import one_of_each
 
 # Some of each kind run by default; all of them run with the long tests.
 FEW = [

@@ -3,42 +3,21 @@ whatever else a learner's file does gets one clear answer."""
 
 from __future__ import annotations
 
-import functools
-import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from support.learner import ALL, ENGLISH, FIRST, QUESTIONS, SPEAKERS, tried
 from support.programs import ROOT
 
-from shared.compare.trace.events import Trace
-from shared.compare.trace.tracing import Both
 from shared.divergence.causes import KINDS, kind_of
-from shared.divergence.command import Command, record
-from shared.divergence.comparing.differences import compare
-from shared.errors import RunError
-from shared.forks.client import Forks, open_forks
-from shared.puzzles.__main__ import language_of
-from shared.puzzles.catalogue import COPIES, FIND, PORT, READ, Puzzle, puzzles
-from shared.puzzles.judging import Verdict, judge
-from shared.puzzles.progress import PATH, Place, next_unsolved, read_progress, write_progress
+from shared.puzzles.catalogue import FIND, PORT
+from shared.puzzles.judging import judge
+from shared.puzzles.progress import Place
 from shared.puzzles.reading import check, clues, fresh_trace, truth
-from shared.puzzles.saying import WORDS, Speaker
-from shared.puzzles.screen import WIDTH, sparkline, width, wrapped
-from shared.puzzles.session import Keyboard, Session
-from shared.puzzles.trying import Try, run_file
+from shared.puzzles.saying import WORDS
+from shared.puzzles.screen import WIDTH, width
 
-ALL = puzzles()
-FIRST = ALL[0]
-ENGLISH, CHINESE = Speaker("en"), Speaker("zh")
-SPEAKERS = (ENGLISH, CHINESE)
 # What stands for all where all would take too long. The session below solves the first puzzle.
 QUICK = {20}
 
@@ -49,41 +28,6 @@ def each(*tracks: str) -> list[object]:
         for p in ALL
         if p.track in tracks
     ]
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        with open_forks() as started:
-            yield started
-
-
-def tried(forks: Forks, source: str, limit: float = 120) -> Try:
-    Path("mine.py").write_text(source)
-    return run_file(forks, Path("mine.py"), limit)
-
-
-@pytest.fixture(scope="module")
-def right_run(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Puzzle], Try]:
-    """`right_run(puzzle)` is the run that a learner's has to equal, made once."""
-    folder = tmp_path_factory.mktemp("right")
-
-    @functools.cache
-    def made(number: int) -> Try:
-        puzzle = ALL[number - 1]
-        if puzzle.track == PORT:
-            return run_file(forks, puzzle.loop, 120)
-        (folder / puzzle.name).write_text(puzzle.solution())
-        return run_file(forks, folder / puzzle.name, 120)
-
-    return lambda puzzle: made(puzzle.number)
-
-
-@pytest.fixture(scope="module")
-def right(right_run: Callable[[Puzzle], Try]) -> Try:
-    """The right run of the first puzzle."""
-    return right_run(FIRST)
 
 
 @pytest.mark.parametrize("puzzle", each(FIND))
@@ -134,13 +78,6 @@ def test_a_loop_by_hand_is_no_port(forks, right_run):
     assert copied.kind == "copied" and copied.mine.copied.endswith(f"loops/{puzzle.name}")
 
 
-@pytest.fixture(scope="session")
-def trace(traced: list[Both]) -> Trace:
-    """Lightning's side of the run with clipped gradients, as a puzzle traces it anew."""
-    return next(both.lightning for both in traced if both.flag.startswith("--gradient_clip_val"))
-
-
-QUESTIONS = [puzzle for puzzle in ALL if puzzle.track == READ]
 # What the hooks are called, and what the lines of Lightning say.
 RIGHT = {
     "optimizer.zero_grad": "zero_grad()", "loss.backward": "backward(", "batch.to": ".to(device",
@@ -182,25 +119,6 @@ def test_a_trace_made_while_one_waits_says_the_same(forks, trace):
     anew = fresh_trace(forks)
     for puzzle in QUESTIONS:
         assert truth(puzzle.question, anew) == truth(puzzle.question, trace)
-
-
-def test_a_learner_answers_a_question(trace):
-    puzzle = QUESTIONS[0]
-    right = truth(puzzle.question, trace)
-    assert right.line is not None
-    typist = Typist()
-    typed = ("core/module.py:1", "h", "hint", "reset", right.line.place, "s", "quit")
-    os.write(typist.writing, "".join(f"{word}\n" for word in typed).encode())
-    session = session_of(typist)
-    session.trace = trace
-    assert session.run(puzzle) == 0
-    said = "\n".join(typist.lines)
-    places = [said.index(part) for part in (
-        "the file is right", "Hint 1 of 3", "Hint 2 of 3", "an answer; or", "Right:", "next opens",
-    )]  # fmt: skip
-    assert places[:3] == sorted(places[:3]) and places[4:] == sorted(places[4:])
-    assert read_progress()[puzzle.number] == Place(solved=True, hints=2, shown=True)
-    assert all(width(line) <= 80 for line in typist.lines)
 
 
 def test_all_texts_are_there_in_both_languages_and_fit_the_screen(monkeypatch):
@@ -312,177 +230,3 @@ def test_equal_steps_are_not_enough(right):
     )
     assert judge(FIRST, replace(right, weights=""), right).kind == "no-module"
     assert judge(FIRST, replace(right, weights="other"), right).kind == "weights"
-
-
-class Typist:
-    """Types the next word, or edits the file, whenever the session asks for a word."""
-
-    def __init__(self, *actions: str | Callable[[], object]) -> None:
-        self.actions = list(actions)
-        self.lines: list[str] = []
-        reading, self.writing = os.pipe()
-        self.keyboard = Keyboard(reading)
-
-    def show(self, line: str) -> None:
-        self.lines.append(line)
-        asked = line.startswith(("hint, solution", "Put the puzzle", "Hint", "The puzzle is as"))
-        if (asked or line == "make puzzle N=2 opens puzzle 2.") and self.actions:
-            action = self.actions.pop(0)
-            if isinstance(action, str):
-                os.write(self.writing, action.encode() + b"\n")
-            else:
-                action()
-
-
-def test_a_learner_asks_for_hints_mends_the_file_and_leaves(forks):
-    typist = Typist(
-        "hint", "h", "hint", lambda: FIRST.copy.write_text(FIRST.solution()), "list", "quit"
-    )
-    session = Session(ALL, forks, ENGLISH, typist.keyboard, typist.show)
-    assert session.run(FIRST) == 0
-    said = "\n".join(typist.lines)
-    places = [said.index(part) for part in (
-        "Puzzle 1 of", "training loss", "Not yet:", "Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3",
-        "Solved: 30 steps", "With Lightning",
-        f"1 of {len(ALL)} solved", "✓  1", "hints: 3",
-    )]  # fmt: skip
-    assert places == sorted(places)
-    assert "zero_grad" not in said[: places[3]], "the first view gives nothing away"
-    assert all(width(line) <= 80 for line in typist.lines)
-    assert read_progress() == {1: Place(solved=True, hints=3)}
-    assert sorted(path.name for path in COPIES.iterdir()) == ["progress.json", FIRST.name]
-
-
-def session_of(typist: Typist, verdict: Verdict | None = None) -> Session:
-    """A session that runs nothing."""
-    session = Session(ALL, None, ENGLISH, typist.keyboard, typist.show)  # type: ignore[arg-type]
-    session.verdict = verdict
-    return session
-
-
-def test_words_by_their_first_letter_and_numbers_open_another_puzzle():
-    session = session_of(Typist())
-    assert session.obey(FIRST, "3") is ALL[2]
-    assert session.obey(FIRST, "n") is session.obey(FIRST, "Next") is ALL[1]
-    assert session.obey(FIRST, "quit") is None
-    for word in ("", "99", "what?"):
-        assert session.obey(FIRST, word) is FIRST
-    write_progress(2, Place(solved=True))
-    assert session.obey(FIRST, "next") is ALL[2]
-
-
-def test_what_a_learner_wrote_is_lost_only_on_yes():
-    COPIES.mkdir(parents=True)
-    FIRST.copy.write_text("mine")
-    session_of(Typist("no")).obey(FIRST, "reset")
-    assert FIRST.copy.read_text() == "mine"
-    session_of(Typist("yes")).obey(FIRST, "reset")
-    assert FIRST.copy.read_text() == FIRST.kept.read_text()
-
-
-def test_the_solution_is_shown_when_asked_for_and_that_is_remembered():
-    typist = Typist()
-    session_of(typist).obey(FIRST, "solution")
-    assert "  +        optimizer.zero_grad()" in typist.lines
-    assert read_progress()[1] == Place(shown=True)
-
-
-def test_a_file_that_is_gone_is_said_and_nothing_ends(right):
-    typist = Typist()
-    session_of(typist).check(FIRST, right, 10)
-    assert typist.lines == [f"{FIRST.copy} is gone; reset brings it back."]
-
-
-def test_the_end_of_stdin_ends_the_session():
-    typist = Typist()
-    os.close(typist.writing)
-    with pytest.raises(EOFError):
-        typist.keyboard.line(10)
-
-
-def test_progress_of_two_sessions_is_kept_and_a_damaged_file_is_named():
-    write_progress(1, Place(solved=True))
-    write_progress(2, Place(hints=1))
-    assert read_progress() == {1: Place(True), 2: Place(hints=1)}
-    assert next_unsolved(ALL) is ALL[1]
-    assert next_unsolved(ALL, 2) is ALL[2]
-    for damaged in ("{", "[]", '{"one": {}}', '{"1": {"other": 1}}', '{"1": 1}'):
-        PATH.write_text(damaged)
-        with pytest.raises(RunError, match=r"progress\.json: cannot be read"):
-            read_progress()
-    PATH.write_text(json.dumps({}))
-    assert read_progress() == {}
-
-
-@pytest.mark.parametrize(
-    ("environment", "language"),
-    [
-        ({}, "en"),
-        ({"LANG": "zh_TW.UTF-8"}, "zh"),
-        ({"LANG": "de_DE.UTF-8"}, "en"),
-        ({"LC_ALL": "C", "LANG": "zh_TW.UTF-8"}, "en"),
-        ({"LC_ALL": "", "LC_MESSAGES": "zh_TW"}, "zh"),
-    ],
-)
-def test_the_language_is_that_of_the_system(environment, language):
-    assert language_of(environment) == language
-
-
-@pytest.mark.parametrize("number", ["0", "-1", "99", "one", "1.5"])
-def test_a_number_that_no_puzzle_has_is_a_wrong_use(command, one_line, number):
-    done = command("shared.puzzles", "--", number)
-    assert done.status == 2
-    one_line(done.err, "N: got", number, f"from 1 to {len(ALL)}")
-
-
-def test_the_list_is_shown_without_loading_anything(command):
-    done = command("shared.puzzles", "--language", "zh")
-    assert (done.status, done.err) == (0, "")
-    assert done.out.splitlines()[0] == CHINESE.the_list(ALL, {})[0]
-
-
-@pytest.mark.long
-def test_a_run_in_a_fork_is_recorded_as_that_of_a_process_is(forks, tmp_path):
-    shutil.copy(ROOT / "tests/support/fixtures/plain_script.py", tmp_path / "program.py")
-    command = Command(["python"], ["program.py"])
-    paths = tmp_path / "process.jsonl", tmp_path / "fork.jsonl"
-    process, ended = record(command, paths[0], 10, 120, tmp_path)
-    fork, how = record(command, paths[1], 10, 120, tmp_path, forks.popen)
-    assert how == ended and process.steps and compare(process, fork) == compare(process, process)
-    assert process.end is not None and fork.end is not None
-    assert fork.end["lightning"] is process.end["lightning"] is False
-    places = [[step.backwards[0]["where"] for step in run.steps] for run in (process, fork)]
-    assert places[0] == places[1] and places[0][0]
-
-
-def test_ctrl_c_leaves_quietly():
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shared.puzzles", "1"], env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # Where the tests run in the background, it would be ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
-    assert process.stdout is not None
-    while "Loading" not in process.stdout.readline():
-        assert process.poll() is None
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert process.communicate()[1] == ""
-
-
-def test_lines_break_where_both_languages_allow_it():
-    text = "這個迴圈用 AdamW 訓練三個 epoch。損失應該從第一步開始下降。" * 2
-    lines = wrapped(text, "  ")
-    assert len(lines) == 2 and all(width(line) <= WIDTH for line in lines)
-    assert "".join(line[2:] for line in lines).replace(" ", "") == text.replace(" ", "")
-    assert not any(line.strip()[0] in "。" for line in lines)
-    assert wrapped("a " * 60) == [("a " * 39).strip(), ("a " * 21).strip()]
-
-
-def test_a_curve_in_one_line():
-    assert sparkline([0.0, 1.0, 2.0]) == "▁▄█"
-    assert sparkline([3.0, 3.0]) == "▁▁"
-    assert sparkline([1.0, float("nan"), 2.0, float("inf")]) == "▁×█×"
-    assert sparkline([float("nan")]) == "×"
-    assert len(sparkline([float(i) for i in range(1000)])) == 40

@@ -5,6 +5,7 @@ import pytest
 
 pytest.register_assert_rewrite(
     "support.command_line",
+    "support.learner",
     "support.mirror",
     "support.programs",
     "support.record",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.change import Pair
+from support.divergence.change import Pair
 
 STEP = "        optimizer.step()\n"
 LOSS = "loss = F.cross_entropy(out, y)\n"

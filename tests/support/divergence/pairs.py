@@ -1,6 +1,6 @@
 """Pairs of programs for the divergence tool: one program, and the same with one change.
 
-python -m support.pairs        writes the table in shared/divergence/README.md anew
+python -m support.divergence.pairs        writes the table in shared/divergence/README.md anew
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from shared.divergence.comparing.differences import Comparison, compare
 from shared.divergence.recording.recorder import Enough, Recorder
 from shared.divergence.records import Run, read
 from shared.processes import ROOT
-from support.change import Pair
-from support.one_program import DIFFERENT, EQUAL, WITNESSED
-from support.styles import OTHERS
+from support.divergence.change import Pair
+from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
+from support.divergence.styles import OTHERS
 
 README = ROOT / "shared" / "divergence" / "README.md"
-PROGRAMS = ROOT / "tests" / "support" / "sources"
+PROGRAMS = ROOT / "tests" / "support" / "divergence" / "sources"
 BEGIN, END = "<!-- kinds -->", "<!-- /kinds -->"
 ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.change import Pair
+from support.divergence.change import Pair
 
 LOG = "F.log_softmax(x, dim=1)"
 WRITTEN_OUT = ("self.norm(self.first(x))", "self.norm(x @ self.first.weight.T + self.first.bias)")
