@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -202,7 +203,9 @@ def _after_a_step(net: torch.nn.Module, saved: Mapping[str, Any]) -> dict[str, A
     optimizer = make_optimizer(net, saved["lr"], saved["weight_decay"])
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
-    optimizer.step()
+    # This is no step of the run: what looks at every step of an optimizer must not see it.
+    with torch.no_grad():
+        inspect.unwrap(type(optimizer).step)(optimizer)
     return optimizer.state_dict()
 
 

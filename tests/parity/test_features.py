@@ -166,7 +166,8 @@ def live_scaler(monkeypatch) -> dict[str, list[torch.amp.GradScaler]]:
     def with_scaler(config: Config) -> dict[str, Any]:
         found = options(config)
         del found["precision"]
-        return {**found, "plugins": [MixedPrecision("16-mixed", "cpu", scaler("lightning"))]}
+        precision = MixedPrecision("16-mixed", "cpu", scaler("lightning"))
+        return {**found, "plugins": [*found["plugins"], precision]}
 
     monkeypatch.setattr(lightning.train, "trainer_options", with_scaler)
     # Float16 takes a CPU a hundred times as long: 160 images have to do.

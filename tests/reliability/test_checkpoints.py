@@ -307,7 +307,7 @@ def renamed(checkpoint: dict) -> None:
 
 
 TO_RESUME: dict[str, tuple[Callable[[dict], object], str]] = {
-    "SGD": (other_optimizer(lambda p: torch.optim.SGD(p, lr=1e-2)), "not the AdamW"),
+    "SGD": (other_optimizer(lambda p: torch.optim.SGD(p, lr=1e-2)), "not that of this project"),
     "an AdamW of others": (other_optimizer(lambda p: torch.optim.AdamW(p, lr=1e-2)), "missing"),
     "moments of other shapes": (shorter_moments, "exp_avg is torch.float32 [1, 1, 5, 5], not"),
     "no moments": (no_moments, "its optimizer's state 0 are missing"),
