@@ -17,7 +17,7 @@ from shared.model import ConvNet
 from shared.pictures.fit import prepare
 
 # At least 9 of 10, of this many.
-COUNT, ENOUGH = 20, 18
+COUNT, ENOUGH = 10, 9
 
 
 @pytest.fixture(scope="module")

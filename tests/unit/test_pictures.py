@@ -347,15 +347,16 @@ def test_one_line_for_each_picture_in_the_order_they_were_given(
     ids=["dark on light", "light on dark", "grey and small"],
 )
 def test_enlarged_test_pictures_are_recognised(
-    page: dict, at_least: int, side: str, trained: dict[str, Run]
+    page: dict, at_least: int, trained: dict[str, Run]
 ) -> None:
+    """By one side: the next test is that the other answers alike."""
     test = load("digits", "data")["test"]
     chosen = torch.cat([torch.nonzero(test.labels == digit)[:10, 0] for digit in range(10)])
     files = [f"{index}.png" for index in chosen.tolist()]
     for index, file in zip(chosen.tolist(), files, strict=True):
         on_paper(test.images[index, 0].numpy(), **page).save(file)
-    predict = importlib.import_module(f"{side}.predict").predict
-    probabilities = predict(short(run_dir=str(trained[side].folder)), files)
+    predict = importlib.import_module("raw_pytorch.predict").predict
+    probabilities = predict(short(run_dir=str(trained["raw_pytorch"].folder)), files)
     assert int((probabilities.argmax(dim=1) == test.labels[chosen]).sum()) >= at_least
 
 
