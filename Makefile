@@ -12,6 +12,7 @@ READY := $(VENV)/.ready
 TRAIN = --dataset $(DATASET) $(addprefix --devices ,$(DEVICES))
 # One more than there are cores: some tests wait, for other processes or for a signal.
 WORKERS = $(shell $(PY) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
+XDIST = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -31,7 +32,7 @@ compare: $(READY) ## Write the page that shows who does each line now
 puzzle: $(READY) ## Mend loops and port them, checked to the bit; N=7 opens one
 	@$(PY) -m shared.puzzles $(N) $(ARGS)
 test: $(READY)-test $(READY)-lint $(READY)-browser ## Prove that both sides are the same run
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PY) -m pytest $(XDIST) $(ARGS)
 
 ##@ To look closer:
 minimal: $(READY) ## Run both programs of one screen each
@@ -56,8 +57,8 @@ bench: $(READY) ## Measure the speed in ten minutes; ARGS=--quick in two
 	$(PY) -m shared.bench $(ARGS)
 bench-peers: $(READY) ## Time the scripts in PEERS=FOLDER to 99 % on MNIST
 	$(PY) -m shared.bench.peers $(if $(PEERS),'$(PEERS)',) $(ARGS)
-test-long: $(READY)-test ## Run the tests that take longest
-	$(PY) -m pytest -m long $(ARGS)
+test-long: $(READY)-test $(READY)-browser ## Run the tests that take longest
+	$(PY) -m pytest -m long $(XDIST) $(ARGS)
 test-chaos: $(READY)-test ## Break a hundred runs on purpose: nothing may be lost
 	$(PY) -m pytest -vv -m chaos --faults=runs/faults/chaos.json $(ARGS)
 test-xla: .venv-xla/.ready ## Test the path of a TPU on XLA's CPU device, in .venv-xla

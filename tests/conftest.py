@@ -50,6 +50,13 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def closed_terminals_end_programs() -> None:
+    # Started by nohup, the tests would ignore this signal, and so would all that they start.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_pictures() -> Iterator[pytest.MonkeyPatch]:
     """Figures and graphs take as long as the rest of a short run; test_tensorboard.py asks for them
     by undoing this."""

@@ -93,7 +93,7 @@ def assert_alike(raw: Any, lightning: Any) -> None:
             assert torch.equal(tensor, lightning[-1][name][key]), (name, key)
 
 
-@pytest.mark.parametrize("examples", [5, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [5, pytest.param(200, marks=pytest.mark.chaos)])
 def test_both_sides_end_alike_with_any_flags(examples: int, command: Any) -> None:
     statuses: list[int] = []
 

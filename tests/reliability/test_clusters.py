@@ -137,7 +137,7 @@ LEFTOVERS = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=12)
 
 
 @pytest.mark.fault("variables of a cluster that mean another job", kind="clusters")
-@pytest.mark.parametrize("examples", [3, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [3, pytest.param(100, marks=pytest.mark.chaos)])
 def test_any_leftovers_of_a_cluster_change_nothing(examples, trained, fault):
     plain = trained(SIDES[0])
     assert plain[0] == 0

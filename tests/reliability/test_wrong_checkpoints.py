@@ -87,7 +87,7 @@ def other(value: Any, draws: random.Random) -> Any:
 
 
 @pytest.mark.fault("a checkpoint of which one value was changed", kind="checkpoints")
-@pytest.mark.parametrize("examples", [40, pytest.param(1000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [40, pytest.param(1000, marks=pytest.mark.chaos)])
 def test_a_checkpoint_of_which_anything_was_changed_is_not_resumed(
     examples: int, side: str, good: Path, fault: Any
 ) -> None:
@@ -133,7 +133,7 @@ def test_a_checkpoint_that_another_run_left_in_the_folder_is_noticed(
 
 
 @pytest.mark.fault("a checkpoint of which one value was changed", kind="checkpoints")
-@pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [4, pytest.param(100, marks=pytest.mark.chaos)])
 def test_both_sides_answer_alike_from_weights_that_were_changed(
     examples: int, one_epoch: dict[str, Run], command: Callable[..., Outcome], fault: Any
 ) -> None:

@@ -14,7 +14,7 @@ import re
 import runpy
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from shared.divergence.comparing.differences import Comparison, compare
@@ -89,17 +89,18 @@ def outcome(pair: Pair, unchanged: Unchanged) -> tuple[str, Comparison, Run]:
     return "right" if found.cause in pair.causes and is_shown else "wrong", result, run
 
 
-def table(folder: Path) -> list[tuple[str, str, str, str]]:
-    """Program, kind, what was named, and whether that is right, of all pairs."""
-    unchanged = Unchanged(folder)
-    rows = []
-    for pair in ALL:
-        verdict, result, _ = outcome(pair, unchanged)
-        named = (
-            result.finding.cause if result.finding else "rounding" if result.rounding else "equal"
-        )
-        rows.append((pair.program, pair.kind, named, verdict))
-    return rows
+Row = tuple[str, str, str, str]
+
+
+def row(pair: Pair, verdict: str, result: Comparison) -> Row:
+    """Program, kind, what was named, and whether that is right."""
+    named = result.finding.cause if result.finding else "rounding" if result.rounding else "equal"
+    return pair.program, pair.kind, named, verdict
+
+
+def table(unchanged: Unchanged, known: Mapping[Pair, Row]) -> list[Row]:
+    """The rows of all pairs; those that are known already are not made again."""
+    return [known.get(pair) or row(pair, *outcome(pair, unchanged)[:2]) for pair in ALL]
 
 
 def written(rows: list[tuple[str, str, str, str]]) -> str:
@@ -128,7 +129,7 @@ def _in(folder: Path) -> Iterator[None]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        rows = table(Path(folder).resolve())
+        rows = table(Unchanged(Path(folder).resolve()), {})
     text = README.read_text()
     new = re.sub(f"{BEGIN}.*{END}", f"{BEGIN}\n{written(rows)}\n{END}", text, flags=re.DOTALL)
     README.write_text(new)
