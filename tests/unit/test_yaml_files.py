@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,8 @@ def configs(draw: st.DrawFn) -> Config:
             values[field.name] = draw(st.sampled_from(rule.words[len("one of ") :].split(", ")))
             continue
         strategy = MODELS if field.name == "model" else VALUES[field.type.split(" ")[0]]
-        if field.type.startswith("int"):
-            strategy |= st.integers(0, 1000)
+        if whole := re.match(r"a whole number from (\d+) to (\d+)", rule.words):
+            strategy = st.integers(*map(int, whole.groups()))
         if field.type.startswith("float"):
             strategy |= st.floats(0, 0.99)
         strategy = strategy.filter(rule.allows)
