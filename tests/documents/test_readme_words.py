@@ -6,7 +6,6 @@ from __future__ import annotations
 import html
 import re
 import shlex
-import unicodedata
 
 import pytest
 from support.readmes import ALL, BLOCKS, CHINESE, ENGLISH, HOME, README
@@ -15,6 +14,7 @@ from support.record import SIDES
 from shared.cli import parse_command
 from shared.config import Config
 from shared.processes import ROOT
+from shared.puzzles.screen import width
 
 
 def bare(text: str) -> str:
@@ -42,11 +42,6 @@ def words(text: str) -> float:
     """How many words there are. A word in Chinese has one or two characters."""
     others = re.sub(r"[^\x00-\x7f]|\|", " ", text).split()
     return len(others) + len(re.findall("[\u4e00-\u9fff]", text)) / 1.5
-
-
-def width(text: str) -> int:
-    """Columns of a text; a Chinese character takes two."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 @pytest.mark.parametrize("text", [README, CHINESE[HOME]], ids=["english", "chinese"])
