@@ -125,7 +125,7 @@ def hyperparameters(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]
             _refuse(path, f"its {key} differ from this project's in {differing_names}")
         saved.update({name: values[name] for name in names})
     if not _is_list_of(int, saved["in_shape"]) or not _is_list_of(str, saved["classes"]):
-        _refuse(path, "its hyper-parameters say of no pictures and classes what they are")
+        _refuse(path, "its hyper-parameters lack the shape of a sample or the names of the classes")
     try:
         dataclasses.replace(Config(), **{n: v for n, v in saved.items() if n in FIELDS})
     except UsageError as error:

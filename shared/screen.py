@@ -11,8 +11,8 @@ from typing import TextIO
 
 
 class Screen(io.TextIOWrapper):
-    """A stream that no text is too much for: a letter that its encoding lacks is printed as Python
-    would write it, and what nobody can read any more goes nowhere, and ends no program.
+    """A stream that takes any text: a letter that its encoding lacks is printed as Python would
+    write it. Text that nobody can read any more is dropped, and the program goes on.
 
     Raises:
         OSError: it cannot be written for another reason, such as a full disk; and only once.
