@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
+import itertools
 import os
 import re
 import shlex
@@ -22,6 +24,8 @@ from typing import Any, NamedTuple, NoReturn
 from .records import Run, read
 
 LAUNCH = Path(__file__).resolve().parent / "launch.py"
+LONGEST = 200  # characters of a line that a program printed
+VARIABLE = re.compile(r"[A-Za-z_]\w*=")
 FUNCTION = re.compile(r"\w+(\.\w+)*:\w+")
 DESCRIPTION = """\
 Run two training programs, and report the first thing in which they differ: the step, the cause, the
@@ -40,10 +44,12 @@ class NotRun(Exception):
 
 
 class Command(NamedTuple):
-    """`launcher` starts a Python program, of which `program` are the arguments."""
+    """`launcher` starts a Python program, of which `program` are the arguments, with the variables
+    of `environment`."""
 
     launcher: list[str]
     program: list[str]
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 def parse_command(name: str, text: str) -> Command:
@@ -51,27 +57,49 @@ def parse_command(name: str, text: str) -> Command:
     Raises:
         WrongUse: no Python program can be found in it.
     """
-    try:
-        words = split(text)
-    except ValueError as error:
-        raise WrongUse(f"{name}: {text!r} cannot be read ({error})") from None
+    words = _words(name, text)
+    count = len(list(itertools.takewhile(VARIABLE.match, words)))
+    environment = tuple((w.split("=", 1)[0], w.split("=", 1)[1]) for w in words[:count])
+    del words[:count]
     for i, word in enumerate(words):
+        is_ours = not i or words[0] in ("python", "python3", "torchrun", sys.executable)
         if word == "-m" and i + 1 < len(words) and words[i + 1] != "torch.distributed.run":
-            if not _is_module(words[i + 1]):
+            if is_ours and not _is_module(words[i + 1]):
                 raise WrongUse(f"{name}: there is no module {words[i + 1]} to run here")
-            return Command(words[:i] or ["python"], words[i:])
-        if word.endswith((".py", ".ipynb")):
+        elif word.endswith((".py", ".ipynb")):
             if not Path(word).is_file():
                 raise WrongUse(f"{name}: there is no file {word}")
-            return Command(words[:i] or ["python"], words[i:])
-        if i == 0 and FUNCTION.fullmatch(word):
+        elif i == 0 and FUNCTION.fullmatch(word):
             if not _is_module(word.split(":")[0]):
                 raise WrongUse(f"{name}: there is no module {word.split(':')[0]} here")
-            return Command(["python"], words)
+        else:
+            continue
+        return Command(words[:i] or ["python"], words[i:], environment)
+    for i, word in enumerate(words[1:], 1):
+        if Path(word).is_file():  # a script may be called anything
+            return Command(words[:i], words[i:], environment)
     raise WrongUse(
         f'{name}: {text!r} is no Python program; expected "script.py ...", "notebook.ipynb", '
         '"python -m module ..." or module:function'
     )
+
+
+def _words(name: str, text: str) -> list[str]:
+    """
+    Raises:
+        WrongUse: it is no command line, or one that only a shell can run.
+    """
+    if text.endswith((".py", ".ipynb")) and Path(text).is_file():
+        return [text]  # the shell has taken the quotes of a path with spaces
+    try:
+        signs = shlex.shlex(text, posix=False, punctuation_chars=True)
+        shell = [sign for sign in signs if sign and set(sign) <= set("|&;<>")]
+        words = [os.path.expanduser(word) for word in split(text)]
+    except ValueError as error:
+        raise WrongUse(f"{name}: {text!r} cannot be read ({error})") from None
+    if shell:
+        raise WrongUse(f"{name}: {shell[0]} is for a shell; expected the command line of a program")
+    return words
 
 
 def split(text: str) -> list[str]:
@@ -87,6 +115,9 @@ def _is_module(name: str) -> bool:
     parts = name.split(".")
     for i in range(len(parts)):
         spec = PathFinder.find_spec(".".join(parts[: i + 1]), places)
+        if spec is None and i == 0:
+            with contextlib.suppress(ValueError):
+                spec = importlib.util.find_spec(parts[0])  # of a package installed to be edited
         if spec is None:
             return False
         places = list(spec.submodule_search_locations or [])
@@ -117,7 +148,7 @@ def record(
     if launcher[0] == "torchrun":
         launcher[:1] = [sys.executable, "-m", "torch.distributed.run"]
     words = [*launcher, str(LAUNCH), str(path), str(steps), "--", *command.program]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, **dict(command.environment), "PYTHONDONTWRITEBYTECODE": "1"}
     with open(path.with_suffix(".log"), "w") as output:
         try:
             process = start(
@@ -198,7 +229,10 @@ def diverge(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         if args.keep:
             folder = Path(args.keep)
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise WrongUse(f"--keep: {error.filename}: {error.strerror}") from None
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = folder.resolve()
@@ -217,7 +251,8 @@ def diverge(args: argparse.Namespace) -> int:
             if how in ("crashed", "timeout"):
                 print(f"\nThe last lines of {name}:")
                 log = (folder / f"{name}.log").read_text(errors="replace").splitlines()
-                print("\n".join("  " + line for line in log[-12:]) or "  (it printed nothing)")
+                shown = [f"  {line[:LONGEST]}" for line in log[-12:]]
+                print("\n".join(shown) or "  (it printed nothing)")
     return status
 
 

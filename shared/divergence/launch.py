@@ -8,20 +8,25 @@ python launch.py RECORD STEPS -- package.module:function [arguments]
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.abc
 import importlib.util
 import json
 import linecache
 import os
+import re
 import runpy
 import sys
-import traceback
 import types
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 PRIVATE = "_divergence"
+CELL = "[cell {}]"  # what follows the name of a notebook
+STARTED_BY = (__file__, runpy.__file__, str(Path(importlib.__file__).parent), "<frozen ")
 
 
 def load(name: str) -> Any:
@@ -51,27 +56,58 @@ def run_program(arguments: list[str]) -> None:
     else:
         sys.path.insert(0, str(Path(first).resolve().parent))
         sys.argv = arguments
+        main_module = types.ModuleType("__main__")
+        main_module.__file__ = os.path.abspath(first)
+        sys.modules["__main__"] = main_module
         if first.endswith(".ipynb"):
-            run_notebook(Path(first))
+            run_notebook(Path(first), main_module)
         else:
-            runpy.run_path(first, run_name="__main__")
+            run_script(main_module)
 
 
-def run_notebook(path: Path) -> None:
-    """Run the code cells in order; what is written for IPython alone (%, !) is left out."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    module = types.ModuleType("__main__")
-    module.__file__ = str(path)
-    sys.modules["__main__"] = module
-    for number, cell in enumerate(c for c in cells if c["cell_type"] == "code"):
-        source = "".join(cell["source"])
-        lines = [
-            "pass" if line.startswith(("%", "!", "?")) else line for line in source.splitlines()
-        ]
-        source = "\n".join(lines) + "\n"
-        name = f"{path.resolve()}[cell {number + 1}]"
+def run_script(module: types.ModuleType) -> None:
+    """Run a file as `python` does: its absolute path is `__file__`, and `sys.argv[0]` stays as it
+    was typed, neither of which is so with runpy."""
+    module.__loader__ = SourceFileLoader("__main__", str(module.__file__))
+    module.__loader__.exec_module(module)
+
+
+def run_notebook(path: Path, module: types.ModuleType) -> None:
+    """Run the code cells in order, with what IPython gives them besides Python."""
+    vars(module)["display"] = print
+    for number, source in enumerate(cells(path), 1):
+        name = f"{path.resolve()}{CELL.format(number)}"
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
         Cell(name, source).exec_module(module)
+
+
+def cells(path: Path) -> list[str]:
+    """The code cells of a notebook."""
+    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [python_of("".join(c["source"])) for c in found if c["cell_type"] == "code"]
+
+
+def python_of(source: str) -> str:
+    """A cell without what is written for IPython alone (%, !, ?), where it is no Python as it is.
+    As many lines as before."""
+    try:
+        ast.parse(source)
+        return source
+    except SyntaxError:
+        pass
+    lines = source.splitlines() or [""]
+    first = lines[0].split()
+    if first and first[0].startswith("%%") and first[0] not in ("%%time", "%%capture"):
+        return ""  # %%bash, %%html, %%writefile: the rest is no Python
+    kept = []
+    for line in lines:
+        indent = line[: len(line) - len(line.lstrip())]
+        if timed := re.match(r"\s*%time\s+(.+)", line):
+            line = indent + timed[1]
+        elif line.lstrip().startswith(("%", "!", "?")) or line.rstrip().endswith("?"):
+            line = f"{indent}pass"
+        kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 class Cell(importlib.abc.ExecutionLoader):
@@ -105,9 +141,17 @@ def main() -> None:
         os._exit(0)
     except SystemExit:
         raise
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        error.__traceback__ = of_the_program(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
         raise SystemExit(1) from None
+
+
+def of_the_program(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames by which the program was started."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(STARTED_BY):
+        trace = trace.tb_next
+    return trace
 
 
 if __name__ == "__main__":

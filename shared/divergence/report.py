@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import linecache
 import os
+import re
 import statistics
 import textwrap
+from pathlib import Path
 
 from .causes import cause_of, kind_of
 from .comparing.differences import Comparison, Finding, compare
+from .launch import cells
 from .records import Run, Where
 
 WIDTH = 80
 # Differences of time and memory that are no noise.
-SECONDS, FACTOR, BYTES = 1.0, 1.5, 200 * 2**20
+SECONDS, FACTOR, BYTES = 1.0, 2.0, 200 * 2**20
 
 
 def report(
@@ -96,13 +99,23 @@ def place_of(name: str, where: Where, limit: int = 2) -> list[str]:
     """File, line and source of the innermost frames."""
     lines = []
     for i, (file, number, _) in enumerate(where[:limit]):
+        source = line_of(file, number).strip()
         with contextlib.suppress(ValueError):  # another drive, on Windows
             file = os.path.relpath(file) if len(os.path.relpath(file)) < len(file) else file
-        source = linecache.getline(file, number).strip()
         head = f"{name}  " if i == 0 else "   from "
         lines.append(head + f"{file}:{number}")
         lines.append("     " + textwrap.shorten(source, WIDTH - 5, placeholder=" ..."))
     return lines or [f"{name}  (no line of its own code)"]
+
+
+def line_of(file: str, number: int) -> str:
+    """A line of a file, or of a cell of a notebook."""
+    found = re.fullmatch(r"(.+\.ipynb)\[cell (\d+)\]", file)
+    if found is None:
+        return linecache.getline(file, number)
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        return cells(Path(found[1]))[int(found[2]) - 1].splitlines()[number - 1]
+    return ""
 
 
 def _ended(
@@ -115,7 +128,8 @@ def _ended(
         after = f"after {steps} optimizer steps" if steps else "before its first optimizer step"
         if how == "crashed":
             error = recorded.end["error"] if recorded.end else "it ended without a word"
-            lines += wrap(f"{name} CRASHED {after}: {error}")
+            word = "ENDED ITSELF" if error.startswith("sys.exit(") else "CRASHED"
+            lines += wrap(f"{name} {word} {after}: {error}")
             where = recorded.end["where"] if recorded.end else []
             lines += place_of(name, where) if where else []
         elif how == "timeout":
@@ -163,8 +177,9 @@ def _drifted(result: Comparison) -> list[str]:
 def _closing(a: Run, b: Run) -> list[str]:
     """Where one side loses time or memory, by more than noise."""
     texts = []
-    phases = phases_of(a), phases_of(b)
-    for phase in phases[0]:
+    count = min(a.trained, b.trained)
+    phases = phases_of(a, count), phases_of(b, count)
+    for phase in phases[0] if all(phases) else ():
         mine, other = phases[0][phase], phases[1][phase]
         who, slow, fast = ("A", mine, other) if mine > other else ("B", other, mine)
         if slow - fast > SECONDS and slow > FACTOR * fast:
@@ -194,19 +209,21 @@ def _grown(run: Run) -> int:
     return held[-1] - held[1] if len(held) > 2 else 0
 
 
-def phases_of(run: Run) -> dict[str, float]:
-    """Seconds before the first batch, in steps, between steps, and in saving."""
-    ends = [s.taken["time"] for s in run.steps if s.taken]
-    begins = [s.backwards[0]["time"] for s in run.steps if s.backwards and s.taken]
-    found = {"before its first step": 0.0, "in a step": 0.0, "between steps": 0.0, "saving": 0.0}
+def phases_of(run: Run, count: int) -> dict[str, float]:
+    """Seconds before the first batch, in steps, between steps, and in saving, in the first `count`
+    steps; nothing where these are not known."""
+    ends = [s.taken["time"] for s in run.steps if s.taken][:count]
+    begins = [s.backwards[0]["time"] for s in run.steps if s.backwards and s.taken][:count]
     if not ends or len(begins) != len(ends):
-        return found
-    found["before its first step"] = begins[0]
-    found["in a step"] = statistics.median(e - s for s, e in zip(begins, ends, strict=True))
+        return {}
     gaps = [s - e for s, e in zip(begins[1:], ends, strict=False)]
-    found["between steps"] = sum(gaps)
-    found["saving"] = sum(v["seconds"] for side in run.saves.values() for v in side)
-    return found
+    saves = [v["seconds"] for step, side in run.saves.items() for v in side if step <= count]
+    return {
+        "before its first step": begins[0],
+        "in a step": statistics.median(e - s for s, e in zip(begins, ends, strict=True)),
+        "between steps": sum(gaps),
+        "saving": sum(saves),
+    }
 
 
 def overhead(name: str, recorded: Run) -> str:

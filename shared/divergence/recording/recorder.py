@@ -117,6 +117,8 @@ class Recorder:
 def said(error: BaseException | None) -> str:
     """The class of an exception and the last line that tells of an error, or the last of all,
     without colours of the terminal."""
+    if isinstance(error, SystemExit):
+        return f"sys.exit({error.code!r})"
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if re.search(r"\berror: ", line, re.IGNORECASE)] or lines
