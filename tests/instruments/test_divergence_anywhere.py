@@ -3,6 +3,7 @@ see of being looked at."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -11,6 +12,9 @@ import traceback
 from pathlib import Path
 
 import pytest
+import torch
+from support.divergence.watching import recorded
+from torch.nn.modules import module as hooks_of
 
 from shared.divergence import launch
 from shared.divergence.command import WrongUse, parse_command
@@ -123,6 +127,40 @@ def test_what_is_for_a_shell_is_refused_and_named(text, tmp_path, monkeypatch):
     with pytest.raises(WrongUse, match=r"^A: (>|&&|\|) is for a shell"):
         parse_command("A", text)
     assert parse_command("A", "python a.py --sep '|'").program == ["a.py", "--sep", "|"]
+
+
+# Older versions of torch, of which the documents say which were tried
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_what_a_hook_is_given_by_older_versions_of_torch_is_on_record_too(
+    is_older, tmp_path, monkeypatch
+):
+    register = hooks_of.register_module_forward_hook
+    if is_older:
+        monkeypatch.setattr(
+            hooks_of,
+            "register_module_forward_hook",
+            lambda hook, *, always_call=False: register(hook, always_call=always_call),
+        )
+
+    def program() -> None:
+        class Scaled(torch.nn.Linear):
+            def forward(self, values, by=1.0):
+                if not len(values):
+                    raise ValueError("nothing to scale")
+                return super().forward(values * by)
+
+        model = Scaled(3, 1)
+        with contextlib.suppress(ValueError):
+            model(values=torch.ones(0, 3))
+        model(values=torch.ones(4, 3), by=torch.ones(3)).sum().backward()
+
+    run = recorded(program, tmp_path / "a")
+    assert run.end is not None and not run.end["faults"]
+    (call,) = run.steps[0].backwards[0].get("forwards")
+    assert [given["shape"] for given in call["inputs"]] == [[4, 3], [3]]
+    assert not run.evaluations
 
 
 # A whole answer

@@ -15,8 +15,9 @@ from torch.nn.modules import module as hooks_of
 
 from ..fingerprints import dense, digest, fingerprint, is_plain
 from . import losses, modules
+from .older import is_compiling, register_after_forward
 from .operations import Operations, tensors
-from .record import Enough, Record, bound, generators, is_compiling
+from .record import Enough, Record, bound, generators
 from .source import where
 
 # A mark on the graph of autograd, by which a loss is traced back to the forward passes behind it.
@@ -67,9 +68,7 @@ class Calls:
         record = self.record
         for handle in (
             hooks_of.register_module_forward_pre_hook(self.before_forward),
-            hooks_of.register_module_forward_hook(
-                self.after_forward, with_kwargs=True, always_call=True
-            ),
+            register_after_forward(self.after_forward),
         ):
             record.undo.callback(handle.remove)
         for name in losses.LOSSES:

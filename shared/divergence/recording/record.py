@@ -19,15 +19,11 @@ from typing import Any
 import torch
 
 from ..fingerprints import checksum
+from .older import is_compiling
 
 
 class Enough(BaseException):
     """All steps asked for are on record; not an `Exception`, so that no program catches it."""
-
-
-def is_compiling() -> bool:
-    """Whether this very call is traced by a compiler, which must not see what looks on."""
-    return torch.compiler.is_compiling()
 
 
 class Record:
