@@ -21,6 +21,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from .following import follow_parent
 from .records import Run, read
 
 LAUNCH = Path(__file__).resolve().parent / "launch.py"
@@ -159,6 +160,7 @@ def record(
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=follow_parent if sys.platform == "linux" else None,
             )
         except OSError as error:
             raise NotRun(f"{words[0]}: {error.strerror}") from None
@@ -277,4 +279,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         status = 130
+    except BrokenPipeError:  # nobody reads the answer any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     raise SystemExit(status)

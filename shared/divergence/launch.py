@@ -127,6 +127,7 @@ def main() -> None:
     path, steps, _, *arguments = sys.argv[1:]
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != here]
+    load("following").follow_parent()  # which is torchrun, if that started it
     recorder = load("recording.recorder")
     # Of several processes, the first one speaks for all.
     if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":

@@ -49,6 +49,24 @@ def test_a_divergence_tool_that_is_stopped_leaves_no_program_and_no_folder(
     fault.sees(done.err)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what Linux alone does")
+@pytest.mark.fault("the divergence tool is killed while a program runs", kind="left behind")
+def test_killing_the_divergence_tool_ends_the_program_that_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = "import os, signal, time\nopen('pid', 'w').write(str(os.getpid()))\n"
+    (tmp_path / "program.py").write_text(
+        f"{program}os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)\n"
+    )
+    tool = [sys.executable, "-m", "shared.divergence", "program.py", "program.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(tool, env=environment, stdout=subprocess.DEVNULL, check=False)
+    assert done.returncode == -signal.SIGKILL
+    wait_for(lambda: is_gone(int(Path("pid").read_text())))
+    fault.sees("nothing; the program is ended with it")
+
+
 @pytest.mark.fault("the first of several processes is killed", kind="left behind")
 def test_a_process_ends_by_itself_when_the_one_that_started_it_is_killed(fault: Any) -> None:
     child = "import time; from shared.signals import *; leave_with_launcher(); time.sleep(60)"
