@@ -29,6 +29,7 @@ KINDS = {
     "loss": "the loss",
     "zero_grad": "gradients",
     "gradients": "gradients",
+    "scaler": "gradients",
     "clip": "gradients",
     "clipped": "gradients",
     "optimizer": "the optimizer",
@@ -330,6 +331,12 @@ CAUSES = {
         "{who} calls the inner module, past its DistributedDataParallel wrapper, and each process "
         "trains a model of its own",
         "in {who}, call the wrapper: ddp_model(batch), not ddp_model.module(batch)",
+    ),
+    "scaler": Cause(
+        "gradients: another scale of the loss",
+        "the gradient scalers begin with other scales, or one has met infinite gradients; only "
+        "powers of two are undone to the bit",
+        "give both scalers the same init_scale, or scale on neither side",
     ),
     "clip-missing": Cause(
         "gradients: clipping",

@@ -86,12 +86,15 @@ class Loss(Event):
 
 
 class Backward(Event):
+    """`loss` is without the `scale` of a gradient scaler, the gradients are with it."""
+
     micro: int
     forwards: list[Forward]
     losses: list[Loss]
     operations: list[Operation]
     early: list[Operation]
     loss: Print | None
+    scale: float
     leftover: float
     graph: dict[str, int]
     gradients: Named

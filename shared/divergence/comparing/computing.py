@@ -15,6 +15,7 @@ from .matching import Matching
 from .parting import graphs, parted, valued
 
 LOWER = {"float16", "bfloat16"}
+CASTS = {"to", "type", "type_as", "half", "bfloat16", "float", "double"}
 
 
 def computed(
@@ -199,7 +200,7 @@ def _otherwise(
         assert more is not None
         text = f"{who} calls {called(more)}, whose result the other has nowhere; all that the other"
         return found(f"{kind}-more", f"{text} computes is in {who} too.")
-    if p["dtype"] != q["dtype"]:
+    if p["dtype"] != q["dtype"] and (p["name"] == q["name"] or {p["name"], q["name"]} & CASTS):
         full = "A" if q["dtype"] in LOWER else "B" if p["dtype"] in LOWER else None
         text = f"The first result that differs is that of {called(p)}: {p['dtype']} in A,"
         return found(f"{kind}-autocast", f"{text} {q['dtype']} in B.", full)

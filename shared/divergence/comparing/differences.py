@@ -21,6 +21,7 @@ LEADS = {
     "setting": {"forward", "forward-random", "forward-argument", "loss", "loss-argument", "buffers",
                 "gradients", "evaluation", "evaluation-argument", "evaluation-random"},
     "hook": {"forward", "forward-input", "gradients", "forward-more", "forward-call"},
+    "scaler": {"clipped", "clipped-scaled", "clip-limit", "steps"},
     "frozen": {"gradients", "gradients-missing", "optimizer-missing", "optimizer-groups"},
 }  # fmt: skip
 
@@ -179,7 +180,11 @@ def _backwards(
             text = f"A ran {counts[0]} backward passes for this step, B ran {counts[1]}."
             yield Finding("window", number, text, None, where(ours.taken, theirs.taken))
         yield from computing.computed(a, b, x, y, number, max(counts), drift)
-        yield from computing.gradients(a, b, x, y, number, match)
+        if x["scale"] == y["scale"]:
+            yield from computing.gradients(a, b, x, y, number, match)
+        else:  # they are compared at the step, when the scale is taken back
+            text = f"The loss is scaled by {x['scale']:g} in A, by {y['scale']:g} in B."
+            yield Finding("scaler", number, text, None, where(x, y), is_silent=True)
 
 
 def _remark(a: Run, b: Run, match: Matching, silent: list[Finding], result: Comparison) -> None:

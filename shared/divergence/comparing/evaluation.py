@@ -28,7 +28,7 @@ def evaluations(a: Run, b: Run, number: int, notes: list[str], drift: Drift) -> 
             text = f"{who} evaluates with gradients on: each batch builds a graph for nothing."
             yield Finding("evaluation-grad", number, text, who, where(x, y))
         if x["state"] and y["state"]:
-            yield from _states(a, b, x, y, number)
+            yield from _states(a, b, x, y, number, drift)
         if reordered:
             continue
         for f, g in zip(x["inputs"], y["inputs"], strict=False):
@@ -66,7 +66,7 @@ def losses(a: Run, b: Run, number: int) -> list[tuple[Loss, Loss]]:
     return list(zip(mine, other, strict=True)) if len(mine) == len(other) else []
 
 
-def _states(a: Run, b: Run, x: Forward, y: Forward, number: int) -> Iterator[Finding]:
+def _states(a: Run, b: Run, x: Forward, y: Forward, number: int, drift: Drift) -> Iterator[Finding]:
     states = [sorted(h for _, h, _ in v["state"]) for v in (x, y)]
     if states[0] == states[1] or len(states[0]) != len(states[1]):
         return
@@ -90,6 +90,10 @@ def _states(a: Run, b: Run, x: Forward, y: Forward, number: int) -> Iterator[Fin
         elif run.loads:
             where_from = "others (an average, or a copy)"
         text = f"{who} evaluates the weights of step {number}, the last; {other} {where_from}."
+        yield Finding("evaluation-weights", number, text, None, where(x, y))
+    elif not any(is_last) and not drift.size:
+        text = "Both evaluate weights that are not the last (an average, or a copy), and these"
+        text += f" differ{f': {apart[0]} first' if apart else ''}."
         yield Finding("evaluation-weights", number, text, None, where(x, y))
 
 

@@ -18,6 +18,7 @@ from . import losses, modules
 from .older import is_compiling, register_after_forward
 from .operations import Operations, tensors
 from .record import Enough, Record, bound, generators
+from .scaling import Scaling
 from .source import where
 
 # A mark on the graph of autograd, by which a loss is traced back to the forward passes behind it.
@@ -57,6 +58,7 @@ class Calls:
         self.prints: dict[int, Any] = {}  # of models that were not trained yet
         self.versions: dict[int, tuple[Any, Any]] = {}
         self.alive: list[weakref.ref[Tensor]] = []
+        self.scaling = Scaling(record)
         self.before_pass: Callable[[], None] = lambda: None
         self.on_weights: Callable[[dict[str, str]], None] = lambda weights: None
         self.on_call: Callable[[], None] = lambda: None
@@ -75,20 +77,9 @@ class Calls:
             record.wrap(F, name, after=functools.partial(self.after_loss, name))
         record.replace(torch.autograd, "backward", self.around_backward(torch.autograd.backward))
         for name in ("trace", "trace_module"):
-            record.replace(torch.jit, name, self.unseen(getattr(torch.jit, name)))
-
-    def unseen(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Tracing a model, as for TensorBoard's graph of it, is neither training nor evaluation."""
-
-        @functools.wraps(original)
-        def unrecorded(*args: Any, **kwargs: Any) -> Any:
-            before, self.record.busy = self.record.busy, True
-            try:
-                return original(*args, **kwargs)
-            finally:
-                self.record.busy = before
-
-        return unrecorded
+            # For TensorBoard's graph of a model, which is neither training nor evaluation.
+            record.replace(torch.jit, name, record.unseen(getattr(torch.jit, name)))
+        self.scaling.install()
 
     # Forward
 
@@ -299,13 +290,15 @@ class Calls:
         weights = {n: digest(p) for n, p in self.models.parameters()}
         self.on_weights(weights)
         leftover = [p.grad for _, p in self.models.parameters() if p.grad is not None]
+        loss, scale = self.scaling.of(roots[0]) if roots else (None, 1.0)
         return {
             "micro": self.micro,
             "forwards": [_shown(c) for c in used if c["_kind"] == "forward"],
             "losses": [_shown(c) for c in used if c["_kind"] == "loss"],
             "operations": operations,
             "early": early,
-            "loss": fingerprint(roots[0]) if roots else None,
+            "loss": None if loss is None else fingerprint(loss),
+            "scale": scale,
             "leftover": norm(leftover),
             "graph": graph,
             "where": where(),

@@ -18,6 +18,7 @@ from ..fingerprints import digest, fingerprint, is_plain
 from ..records import Where
 from .calls import Calls, norm
 from .record import Record
+from .scaling import scaler_class
 from .source import where
 
 
@@ -38,8 +39,7 @@ class Optimizers:
         for module in (nn.utils, nn.utils.clip_grad):
             record.wrap(module, "clip_grad_norm_", after=self.after_clip)
             record.wrap(module, "clip_grad_value_", after=self.after_clip)
-        scaler = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)
-        record.wrap(scaler, "unscale_", after=self.after_unscale)
+        record.wrap(scaler_class(), "unscale_", after=self.after_unscale)
         record.wrap(Optimizer, "__init__", after=self.after_optimizer)
         schedules = torch.optim.lr_scheduler
         base = getattr(schedules, "LRScheduler", None) or schedules._LRScheduler

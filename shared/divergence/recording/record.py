@@ -89,6 +89,19 @@ class Record:
         self.undo.callback(setattr, owner, name, getattr(owner, name))
         setattr(owner, name, new)
 
+    def unseen(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of which nothing is recorded, nor of what it calls."""
+
+        @functools.wraps(original)
+        def unrecorded(*args: Any, **kwargs: Any) -> Any:
+            before, self.busy = self.busy, True
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self.busy = before
+
+        return unrecorded
+
     def wrap(
         self,
         owner: Any,

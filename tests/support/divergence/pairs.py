@@ -24,11 +24,12 @@ from shared.processes import ROOT
 from support.divergence.change import Pair
 from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
 from support.divergence.styles import OTHERS
+from support.divergence.trainers import TRAINERS
 
 README = ROOT / "shared" / "divergence" / "README.md"
 PROGRAMS = ROOT / "tests" / "support" / "divergence" / "sources"
 BEGIN, END = "<!-- kinds -->", "<!-- /kinds -->"
-ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS)
+ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS)
 
 
 def source(pair: Pair) -> str:
