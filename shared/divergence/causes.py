@@ -284,6 +284,11 @@ CAUSES = {
         "cross entropy takes the softmax itself; twice, gradients get small and learning slow",
         "in {who}, hand logits to cross entropy: no softmax at the end of the model",
     ),
+    "loss-broadcast": Cause(
+        "the loss: scores and targets of two shapes",
+        "where shapes differ, tensors are broadcast: every score is compared with every target",
+        "in {who}, squeeze or unsqueeze one of them, so that both have one shape",
+    ),
     "loss-reduction": Cause(
         "the loss: summed, not averaged",
         "the loss of {who} grows with the batch, and with it every gradient",

@@ -86,9 +86,11 @@ class Loss(Event):
 
 
 class Backward(Event):
-    """`loss` is without the `scale` of a gradient scaler, the gradients are with it."""
+    """`loss` is without the `scale` of a gradient scaler, the gradients are with it. `inside` of
+    an optimizer's step are those of a closure."""
 
     micro: int
+    inside: bool
     forwards: list[Forward]
     losses: list[Loss]
     operations: list[Operation]
@@ -186,10 +188,13 @@ class Loader(Event):
 
 
 class Number(Event):
+    """`rates` are the learning rates when it was reported, of which it may be one."""
+
     source: str
     tag: str
     value: float
     digits: int | None
+    rates: list[float]
     where: Where
 
 

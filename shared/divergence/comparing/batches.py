@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..fingerprints import Print, affine
 from ..records import Backward, Forward, Operation, Run
-from .finding import Finding, relative, where
+from .finding import Finding, paired, relative, where
 
 SENSITIVE = ("Dropout", "BatchNorm", "InstanceNorm", "AlphaDropout", "FeatureAlphaDropout")
 # In what batches differ where the processes share the data out among them.
@@ -49,14 +49,15 @@ def batch(
                 continue  # a hidden state, or what a generator made: not of the data
             for found in inputs(left, right, number, place, orders, (x, y)):
                 yield _explained(found, a, b, x, y, number)
-    for p, q in zip(x["losses"], y["losses"], strict=False):
+    for i, (p, q) in enumerate(paired(x["losses"], y["losses"])):
         if p["target"] and q["target"]:
             for found in inputs(p["target"], q["target"], number, where(p, q), orders, (x, y)):
+                if i and found.cause not in ("batch-size", "batch-shape", "batch-dtype"):
+                    continue  # it may have been computed, from what another model gave
                 found.text = f"The target of the loss. {found.text}"
                 if found.cause in ("batch-values", "batch-normalised"):
                     found.cause = "batch-target"
                 yield found
-        break
 
 
 def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int) -> Finding:

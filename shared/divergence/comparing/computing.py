@@ -10,7 +10,8 @@ from typing import Any
 from ..fingerprints import Print, close, distance, ratio, same
 from ..records import Backward, Forward, Loss, Named, Operation, Run
 from .calls import Change, Drift, changes, drawn_otherwise, is_random, matters
-from .finding import Finding, called, lowest, relative, rounding_of, where
+from .finding import Finding, called, lowest, paired, relative, rounding_of, where
+from .losses import broadcast, is_softmaxed, special_of
 from .matching import Matching
 from .parting import graphs, parted, valued
 
@@ -28,6 +29,9 @@ def computed(
         if not drift.size:
             drift.harmless |= {change.key for change in changes(*sides)}
         return
+    if against := broadcast(x, y, number):
+        yield against
+        return
     scores = _scores(x, y)
     if not drift.size:
         if scores is not None and not same(*scores):
@@ -37,7 +41,7 @@ def computed(
             )
         elif not f or not g:
             return
-        elif special := _special(x, y, f, g, number, window):
+        elif special := special_of(x, y, f, g, number, window):
             yield special
             return
         else:
@@ -104,10 +108,10 @@ def _scores(x: Backward, y: Backward) -> tuple[Print, Print] | None:
     may return its loss; else the first tensor that its call returned."""
     calls = x["losses"], y["losses"]
     if all(calls) and len(calls[0]) == len(calls[1]):
-        last = calls[0][-1], calls[1][-1]
-        if _is_softmaxed(last[0]) != _is_softmaxed(last[1]):
+        last = paired(*calls)[-1]
+        if is_softmaxed(last[0]) != is_softmaxed(last[1]):
             return None  # a softmax between, of which the loss speaks
-        for p, q in zip(*calls, strict=True):
+        for p, q in paired(*calls):
             if not same(p["input"], q["input"]):
                 return p["input"], q["input"]
         return last[0]["input"], last[1]["input"]
@@ -116,49 +120,6 @@ def _scores(x: Backward, y: Backward) -> tuple[Print, Print] | None:
         return None
     outputs = forwards[0][-1]["outputs"], forwards[1][-1]["outputs"]
     return (outputs[0][0], outputs[1][0]) if all(outputs) else None
-
-
-def _special(
-    x: Backward, y: Backward, f: Print, g: Print, number: int, window: int
-) -> Finding | None:
-    """What a loss that differs says of itself, with equal outputs of the model."""
-    values = f"{f['values'][0]:.7g} in A, {g['values'][0]:.7g} in B"
-    for p, q in zip(x["losses"], y["losses"], strict=False):
-        lines = where(p, q)
-        if _is_softmaxed(p) != _is_softmaxed(q):
-            who = "A" if _is_softmaxed(p) else "B"
-            text = f"{who} gives {p['name']} probabilities, not logits. Loss: {values}."
-            return Finding("loss-softmax", number, text, who, lines)
-        keys = [k for k in p["given"] if p["given"][k] != q["given"].get(k)]
-        if p["name"] == q["name"] and keys == ["reduction"]:
-            kinds = p["given"]["reduction"], q["given"]["reduction"]
-            summed = "A" if kinds[0] == "'sum'" else "B" if kinds[1] == "'sum'" else None
-            text = f"Reduction {kinds[0]} in A, {kinds[1]} in B. Loss: {values}."
-            cause = "loss-reduction" if summed else "loss-function"
-            return Finding(cause, number, text, summed, lines)
-        if p["name"] != q["name"] or keys:
-            text = f"{_loss(p, keys)} in A, {_loss(q, keys)} in B. Loss: {values}."
-            if not relative(f, g) <= rounding_of(f["dtype"]):
-                return Finding("loss-function", number, text, None, lines)
-    if len(f["values"]) != 1 or len(g["values"]) != 1:
-        return None
-    factor = f["values"][0] / g["values"][0] if g["values"][0] else math.inf
-    batch = max([p["batch"] for p in x["losses"] + y["losses"]], default=0)
-    for count, cause in ((window, "loss-not-divided"), (batch, "loss-reduction")):
-        for who, times in (("A", factor), ("B", 1 / factor if factor else math.inf)):
-            if count > 1 and abs(times / count - 1) < 1e-5:
-                text = f"The loss of {who} is {count} times the other's: {values}."
-                return Finding(cause, number, text, who, where(x, y))
-    return None
-
-
-def _is_softmaxed(loss: Loss) -> bool:
-    return loss["probabilities"] and loss["name"] == "cross_entropy"
-
-
-def _loss(loss: Loss, keys: list[str]) -> str:
-    options = ", ".join(f"{k}={loss['given'].get(k)}" for k in keys)
-    return f"{loss['name']}({options})"
 
 
 def _otherwise(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..records import Run, Step
 from . import batches, computing, evaluation, reported, saving, updates, weights
 from .calls import Drift
-from .finding import EPSILON, Finding, where
+from .finding import EPSILON, Finding, lowest, where
 from .matching import Matching
 from .resuming import Resumed, after, not_restored, restored_in_part, resumed
 
@@ -145,6 +145,9 @@ def _differences(
     last = min(a.trained, b.trained)
     for number in range(1, min(len(a.steps), len(b.steps)) + 1):
         ours, theirs = a.steps[number - 1], b.steps[number - 1]
+        if ours.taken and theirs.taken and _has_closure(ours, theirs):
+            # Its settings decide on what the closure computes when it is called again.
+            yield from updates.optimizer(a, b, ours, theirs, number, match)
         yield from _backwards(a, b, ours, theirs, number, orders, match, drift)
         if ours.taken is None or theirs.taken is None:
             break
@@ -171,12 +174,16 @@ def _backwards(
     orders: tuple[batches.Order, batches.Order], match: Matching, drift: Drift,
 ) -> Iterator[Finding]:  # fmt: skip
     counts = len(ours.backwards), len(theirs.backwards)
+    is_window = not _has_closure(ours, theirs)
+    if counts[0] != counts[1] and is_window and len({_forwards(s) for s in (ours, theirs)}) == 1:
+        yield from _in_parts(a, b, ours, theirs, number, orders, match)
+        return
     for x, y in zip(ours.backwards, theirs.backwards, strict=False):
         # First, since a batch may have been drawn from it; it is reported only if one was.
         yield from batches.generator(a, b, x, y, number)
         yield from batches.batch(a, b, x, y, number, orders)
         yield from batches.modes(x["forwards"], y["forwards"], number, "mode")
-        if counts[0] != counts[1] and ours.taken and theirs.taken:
+        if counts[0] != counts[1] and is_window and ours.taken and theirs.taken:
             text = f"A ran {counts[0]} backward passes for this step, B ran {counts[1]}."
             yield Finding("window", number, text, None, where(ours.taken, theirs.taken))
         yield from computing.computed(a, b, x, y, number, max(counts), drift)
@@ -185,6 +192,37 @@ def _backwards(
         else:  # they are compared at the step, when the scale is taken back
             text = f"The loss is scaled by {x['scale']:g} in A, by {y['scale']:g} in B."
             yield Finding("scaler", number, text, None, where(x, y), is_silent=True)
+
+
+def _has_closure(ours: Step, theirs: Step) -> bool:
+    return any(v["inside"] for s in (ours, theirs) for v in s.backwards)
+
+
+def _forwards(step: Step) -> int:
+    """How many forward passes led to the backward passes of a step."""
+    return len({f["order"] for v in step.backwards for f in v["forwards"]})
+
+
+def _in_parts(
+    a: Run, b: Run, ours: Step, theirs: Step, number: int,
+    orders: tuple[batches.Order, batches.Order], match: Matching,
+) -> Iterator[Finding]:  # fmt: skip
+    """One program calls backward() for each term of a loss, the other for their sum: what can be
+    compared is what all of them gave together."""
+    x, y = ours.backwards[0], theirs.backwards[0]
+    yield from batches.generator(a, b, x, y, number)
+    yield from batches.batch(a, b, x, y, number, orders)
+    yield from batches.modes(x["forwards"], y["forwards"], number, "mode")
+    last = ours.backwards[-1], theirs.backwards[-1]
+    counts = len(ours.backwards), len(theirs.backwards)
+    text = f"A calls backward() {counts[0]} times for one forward pass, B {counts[1]} times"
+    found = computing.tensors(
+        last[0]["gradients"], match.renamed(last[1]["gradients"]), number, "gradients",
+        where(*last), text, lowest(x["operations"]),
+    )  # fmt: skip
+    if found is not None:
+        found.text += f" {text}."
+        yield found
 
 
 def _remark(a: Run, b: Run, match: Matching, silent: list[Finding], result: Comparison) -> None:

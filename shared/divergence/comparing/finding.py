@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..fingerprints import Print, distance
-from ..records import Operation, Where
+from ..records import Loss, Operation, Where
 
 # The distance from 1 to the next number, for each dtype that is computed in.
 EPSILON = {"float64": 2.3e-16, "float32": 1.2e-7, "bfloat16": 7.9e-3, "float16": 9.8e-4}
@@ -60,6 +60,16 @@ def lowest(operations: list[Operation]) -> str:
 
 def where(x: Mapping[str, Any] | None, y: Mapping[str, Any] | None) -> tuple[Where, Where]:
     return (x or {}).get("where", []), (y or {}).get("where", [])
+
+
+def paired(x: list[Loss], y: list[Loss]) -> list[tuple[Loss, Loss]]:
+    """The losses of two steps that belong together: by their names, where these are the same in
+    another order, else by their order."""
+    sides = [sorted(side, key=lambda loss: loss["name"]) for side in (x, y)]
+    names = [[loss["name"] for loss in side] for side in sides]
+    if names[0] != names[1]:
+        sides = [x, y]
+    return list(zip(*sides, strict=False))
 
 
 def called(operation: Operation) -> str:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from ..records import Metric, Number, Run
+from ..records import Metric, Number, Run, Where
 from .calls import Drift
 from .evaluation import note
 from .finding import Finding, where
@@ -28,6 +28,9 @@ def numbers(a: Run, b: Run, number: int, drift: Drift) -> Iterator[Finding]:
             if not _apart(p, q):
                 continue
             text = f"{p['tag'].strip()} is {p['value']:.7g} in A, {q['value']:.7g} in B."
+            if _is_rate(p) and _is_rate(q):
+                yield Finding("schedule", number, text, None, _schedules(a, b, number, p, q))
+                continue
             cause, who, more = explained(a, b, number, p, q)
             size = abs(p["value"] - q["value"]) / max(abs(q["value"]), 1e-12)
             if cause is None and drift.size:
@@ -41,6 +44,22 @@ def numbers(a: Run, b: Run, number: int, drift: Drift) -> Iterator[Finding]:
             found.append(Finding(cause, number, text + more, who, where(p, q), size))
     # A number whose error is understood says more than the others.
     yield from sorted(found, key=lambda f: f.cause == "reported")
+
+
+def _is_rate(event: Number) -> bool:
+    """Whether it is the learning rate of an optimizer, by its name and by its value."""
+    named = re.search(r"\blr\b|learning.?rate", event["tag"].lower().replace("_", " "))
+    return bool(named) and any(
+        math.isclose(event["value"], rate, rel_tol=0.01) for rate in event["rates"]
+    )
+
+
+def _schedules(a: Run, b: Run, number: int, p: Number, q: Number) -> tuple[Where, Where]:
+    made = []
+    for run, event in ((a, p), (b, q)):
+        taken = run.steps[number - 1].taken if 0 < number <= len(run.steps) else None
+        made.append((taken and taken["schedule"]) or event["where"])
+    return made[0], made[1]
 
 
 def _apart(p: Number, q: Number) -> bool:

@@ -293,6 +293,7 @@ class Calls:
         loss, scale = self.scaling.of(roots[0]) if roots else (None, 1.0)
         return {
             "micro": self.micro,
+            "inside": self.operations.is_stepping,
             "forwards": [_shown(c) for c in used if c["_kind"] == "forward"],
             "losses": [_shown(c) for c in used if c["_kind"] == "loss"],
             "operations": operations,

@@ -43,7 +43,9 @@ class Optimizers:
         record.wrap(Optimizer, "__init__", after=self.after_optimizer)
         schedules = torch.optim.lr_scheduler
         base = getattr(schedules, "LRScheduler", None) or schedules._LRScheduler
-        record.wrap(base, "__init__", after=self.after_schedule)
+        # The second does not call the first.
+        for kind in (base, schedules.ReduceLROnPlateau):
+            record.wrap(kind, "__init__", after=self.after_schedule)
 
     def after_optimizer(self, _: Any, arguments: dict[str, Any]) -> None:
         optimizer = arguments["self"]
@@ -79,11 +81,16 @@ class Optimizers:
         if scaler.is_enabled():
             self.record.write("unscale", scale=scaler.get_scale(), where=where())
 
+    def rates(self) -> list[float]:
+        """The learning rates of all optimizers now."""
+        made = [known["of"]() for known in self.known.values()]
+        return [float(g["lr"]) for o in made if o is not None for g in o.param_groups if "lr" in g]
+
     def look_for_updates(self) -> None:
         """At the start of a forward pass: are the weights what the last step left, and if there
         was a backward pass since, has the program updated them itself?"""
-        if not self.models.all:
-            return
+        if not self.models.all or self.calls.operations.is_stepping:
+            return  # an optimizer that calls a closure several times moves the weights between
         current = {n: digest(p) for n, p in self.models.parameters()}
         changed = [n for n, h in current.items() if self.last.get(n, h) != h]
         if self.calls.micro and changed:

@@ -48,6 +48,7 @@ class Recorder:
         self.calls.before_pass = self.optimizers.look_for_updates
         self.calls.on_weights = self.optimizers.remember
         self.calls.on_call = self.record.watched(self.surroundings.look_for_loggers)
+        self.surroundings.rates = self.optimizers.rates
         self.compiled: Where | None = None
 
     def __enter__(self) -> Recorder:

@@ -35,6 +35,7 @@ class Surroundings:
         self.is_built = False
         self.unseeded: Where = []
         self.logged: dict[str, Where] = {}
+        self.rates: Callable[[], list[float]] = list  # learning rates of all optimizers
 
     def install(self) -> None:
         record = self.record
@@ -158,7 +159,10 @@ class Surroundings:
             value = value.detach()
         found = float(value)
         self.calls.flush_evaluation()
-        self.record.write("number", source=source, tag=tag, value=found, digits=None, where=place)
+        self.record.write(
+            "number", source=source, tag=tag, value=found, digits=None, rates=self.rates(),
+            where=place,
+        )  # fmt: skip
 
     def after_print(self, _: Any, arguments: dict[str, Any]) -> None:
         place = where()
@@ -170,7 +174,7 @@ class Surroundings:
             if tag:
                 digits = len(value.split(".")[-1]) if "." in value and "e" not in value else None
                 self.record.write(
-                    "number", source="print", tag=tag, where=place,
+                    "number", source="print", tag=tag, rates=self.rates(), where=place,
                     value=float(value) / (100 if percent else 1),
                     digits=digits if digits is None else digits + (2 if percent else 0),
                 )  # fmt: skip

@@ -24,12 +24,13 @@ from shared.processes import ROOT
 from support.divergence.change import Pair
 from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
 from support.divergence.styles import OTHERS
+from support.divergence.tasks import BY_TASKS
 from support.divergence.trainers import TRAINERS
 
 README = ROOT / "shared" / "divergence" / "README.md"
 PROGRAMS = ROOT / "tests" / "support" / "divergence" / "sources"
 BEGIN, END = "<!-- kinds -->", "<!-- /kinds -->"
-ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS)
+ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS)
 
 
 def source(pair: Pair) -> str:

@@ -75,7 +75,7 @@ AVERAGED = (
     Pair("the hidden state for the last output", "o, _ = self.gru(h)\n        return "
          "self.out(o[:, -1])", "_, h = self.gru(h)\n        return self.out(h[0])"),
     Pair("scores against targets of another shape", "huber_loss(model(x), y",
-         "huber_loss(model(x)[:, None], y", ("forward-shape",), "[:, None]"),
+         "huber_loss(model(x)[:, None], y", ("loss-broadcast",), "[:, None]"),
     Pair("a buffer that is not saved with a copy", "persistent=True", "persistent=False"),
 )  # fmt: skip
 
