@@ -263,6 +263,8 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 
 def main() -> NoReturn:
+    if hasattr(sys.stdout, "reconfigure"):  # what a program printed may have any letters
+        sys.stdout.reconfigure(errors="replace")
     # As on Ctrl+C, so that the program that runs is ended, and the records are removed.
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup ignores it

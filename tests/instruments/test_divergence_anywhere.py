@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import runpy
+import signal
 import subprocess
 import sys
 import traceback
@@ -161,6 +163,65 @@ def test_what_a_hook_is_given_by_older_versions_of_torch_is_on_record_too(
     (call,) = run.steps[0].backwards[0].get("forwards")
     assert [given["shape"] for given in call["inputs"]] == [[4, 3], [3]]
     assert not run.evaluations
+
+
+# Windows, which is not at hand
+
+
+@pytest.fixture
+def on_windows(monkeypatch: pytest.MonkeyPatch):
+    """The tool loaded anew where what Windows lacks is not there."""
+    for module, names in (
+        (os, ("killpg", "fork", "setsid")),
+        (signal, ("SIGKILL", "SIGHUP")),
+    ):
+        for name in names:
+            monkeypatch.delattr(module, name)
+    for missing in ("fcntl", "resource", "pwd", "termios"):
+        monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(launch, "PRIVATE", "_on_windows")
+    yield launch.load
+    for name in [name for name in sys.modules if name.split(".")[0] == "_on_windows"]:
+        del sys.modules[name]
+
+
+def test_a_program_is_started_recorded_compared_and_ended_with_what_windows_has(
+    on_windows, tmp_path, monkeypatch
+):
+    command, recorder = on_windows("command"), on_windows("recording.recorder")
+    ended: list[list[str]] = []
+    monkeypatch.setattr(command.subprocess, "run", lambda words, **_: ended.append(words))
+    (tmp_path / "train.py").write_text(TRAINING)
+
+    class Started:
+        pid = 7
+
+        def __init__(self, words, *, preexec_fn, **_) -> None:
+            assert preexec_fn is None  # an argument that Windows refuses
+            with recorder.Recorder(words[2], int(words[3])):
+                runpy.run_path(words[-1], run_name="__main__")
+
+        def wait(self, timeout=None) -> None:
+            pass
+
+    runs, ends = zip(
+        *(
+            command.record(
+                command.parse_command(name, f"python {tmp_path / 'train.py'}"),
+                tmp_path / f"{name}.jsonl",
+                steps=20,
+                timeout=60,
+                start=Started,
+            )
+            for name in "AB"
+        ),
+        strict=True,
+    )
+    lines, status = on_windows("report").report(*runs, ends)
+    assert (status, ends) == (0, ("finished", "finished"))
+    assert lines[0].startswith("Equal to the bit in 1 optimizer step")
+    assert ended == [["taskkill", "/F", "/T", "/PID", "7"]] * 2
 
 
 # A whole answer
