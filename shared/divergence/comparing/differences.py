@@ -82,6 +82,7 @@ def _compare(a: Run, b: Run, goes_on: bool) -> Comparison:
             result.rounding.append(found)
             continue
         result.finding = _beyond(found, drift) if behind is found and drift.size else behind
+        _of_processes(a, b, result.finding)
         break
     if result.finding is None:
         _remark(a, b, match, silent, result)
@@ -97,6 +98,17 @@ def _behind(found: Finding, silent: list[Finding]) -> Finding:
                 cause.step = found.step
             return cause
     return found
+
+
+# What may come of parameters and gradients that are shared out among processes, which are not seen.
+SHARED_OUT = ("forward-input", "loss-input", "gradients", "gradients-scaled")
+
+
+def _of_processes(a: Run, b: Run, found: Finding) -> None:
+    is_sharded = found.cause == "weights-other" and "_flat_param" in found.text
+    if a.world != b.world and (found.cause in SHARED_OUT or is_sharded):
+        found.cause, found.who = "batch-world", None
+        found.text += f" A runs in {a.world} process{'es' * (a.world > 1)}, B in {b.world}."
 
 
 # What is computed, and so is apart where what went before is.
@@ -195,7 +207,9 @@ def _backwards(
 
 
 def _has_closure(ours: Step, theirs: Step) -> bool:
-    return any(v["inside"] for s in (ours, theirs) for v in s.backwards)
+    """Whether an optimizer called its closure several times, as LBFGS does. Lightning gives every
+    optimizer a closure, to be called once."""
+    return any(sum(v["inside"] for v in s.backwards) > 1 for s in (ours, theirs))
 
 
 def _forwards(step: Step) -> int:

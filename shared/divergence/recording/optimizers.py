@@ -104,14 +104,14 @@ class Optimizers:
         self.last = {**weights, **self.last}
 
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.models.all and not self.calls.micro:
+            self.look_for_updates()
         self.calls.operations.is_stepping = True
         known = self.known.get(id(optimizer))
         self.began = None
         if known and not known.get("stepped"):
             known["stepped"] = True
             self.began = momenta(optimizer)
-        if self.models.all and not self.calls.micro:
-            self.look_for_updates()
 
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.calls.operations.is_stepping = False
