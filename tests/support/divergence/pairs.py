@@ -33,12 +33,17 @@ BEGIN, END = "<!-- kinds -->", "<!-- /kinds -->"
 ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS)
 
 
+def program(name: str) -> str:
+    (path,) = PROGRAMS.rglob(f"{name}.py")
+    return path.read_text()
+
+
 def source(pair: Pair) -> str:
     """
     Raises:
         ValueError: what is to be changed is not there.
     """
-    text = (PROGRAMS / f"{pair.program}.py").read_text()
+    text = program(pair.program)
     for before, after in ((pair.before, pair.after), pair.also):
         if before not in text:
             raise ValueError(f"{pair.kind}: {before!r} is not in {pair.program}.py")
@@ -63,14 +68,13 @@ class Unchanged:
         self.folder = folder
         self.run = functools.cache(self._run)
 
-    def folder_of(self, program: str) -> Path:
-        folder = self.folder / program
+    def folder_of(self, name: str) -> Path:
+        folder = self.folder / name
         folder.mkdir(exist_ok=True)
         return folder
 
-    def _run(self, program: str) -> Run:
-        text = (PROGRAMS / f"{program}.py").read_text()
-        return recorded(text, self.folder_of(program), "a")
+    def _run(self, name: str) -> Run:
+        return recorded(program(name), self.folder_of(name), "a")
 
 
 def outcome(pair: Pair, unchanged: Unchanged) -> tuple[str, Comparison, Run]:
