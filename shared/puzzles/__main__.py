@@ -15,6 +15,7 @@ from shared.forks.client import open_forks
 from shared.puzzles.catalogue import puzzles
 from shared.puzzles.progress import read_progress
 from shared.puzzles.saying import Speaker
+from shared.ranks import forget_leftovers
 from shared.reporting.command_line import InstrumentParser
 from shared.reporting.words import LANGUAGES
 
@@ -57,6 +58,10 @@ def play(number: str | None, speaker: Speaker) -> int:
         raise UsageError(f"N: got {number}; expected a number from 1 to {len(all_of_them)}")
     from shared.puzzles.session import Keyboard, Session  # with torch, which the list need not
 
+    try:
+        forget_leftovers()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     # Sums are taken in another order by another number of threads; one leaves a core to the editor.
     os.environ["OMP_NUM_THREADS"] = "1"
     try:

@@ -154,6 +154,19 @@ def test_the_list_is_shown_without_loading_anything(command):
     assert done.out.splitlines()[0] == CHINESE.the_list(ALL, {})[0]
 
 
+def test_what_another_job_has_left_in_the_environment_is_forgotten(command, monkeypatch):
+    left = {"WORLD_SIZE": "2", "SLURM_NTASKS": "2", "MASTER_ADDR": "10.255.255.1"}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+
+    def leave() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shared.puzzles.__main__.open_forks", leave)
+    assert command("shared.puzzles", "1").status == 130
+    assert not left.keys() & os.environ.keys()
+
+
 @pytest.mark.long
 def test_a_run_in_a_fork_is_recorded_as_that_of_a_process_is(forks, tmp_path):
     shutil.copy(ROOT / "tests/support/fixtures/plain_script.py", tmp_path / "program.py")

@@ -3,12 +3,14 @@ whatever else a learner's file does gets one clear answer."""
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.learner import ALL, ENGLISH, FIRST, QUESTIONS, SPEAKERS, tried
-from support.programs import ROOT
+from support.programs import ROOT, is_gone, wait_for
 
 from shared.divergence.causes import KINDS, kind_of
 from shared.puzzles.catalogue import FIND, PORT
@@ -157,6 +159,11 @@ BAD = {
     "an error of another file": ("import none_such\n" + LOOP, "crashed", "Line 1: ModuleNotF"),
     "sys.exit": (LOOP.replace(STEP, "        raise SystemExit\n"), "left", "Line 38"),
     "os._exit": ("import os\n" + LOOP.replace(STEP, "        os._exit(0)\n"), "gone", "0 steps"),
+    "a crash of a process that it starts": (
+        "import torch.multiprocessing as mp\ndef work(rank):\n    rank.stop()\n"
+        "mp.start_processes(work, nprocs=2, start_method='fork')\n",
+        "crashed", "Line 3: AttributeError: 'int'",
+    ),
     "a full screen": (
         "import sys\nwhile True:\n    sys.stdout.write('x' * 10000)\n", "flood", "megabyte",
     ),
@@ -192,6 +199,54 @@ def test_a_loop_that_never_ends_is_stopped_at_its_line(forks, right):
     assert time.monotonic() - began < 30
     assert (verdict.kind, verdict.mine.line) == ("endless", 3)
     assert "Line 3" in " ".join(ENGLISH.verdict(FIRST, verdict, None))
+
+
+def test_no_process_that_a_file_has_started_outlives_the_try(forks):
+    source = "import os, pathlib, time\nimport torch.multiprocessing as mp\ndef work(rank):\n"
+    source += f"    pathlib.Path({os.getcwd()!r}, str(os.getpid())).touch()\n    time.sleep(600)\n"
+    source += "mp.start_processes(work, nprocs=2, start_method='fork')\n"
+    mine = tried(forks, source, 2)
+    assert (mine.how, mine.line) == ("endless", 6)
+    started = [int(path.name) for path in Path().iterdir() if path.name.isdecimal()]
+    assert len(started) == 2
+    wait_for(lambda: all(is_gone(number) for number in started))
+
+
+EXACT = next(p for p in ALL if "two processes" in p.task["en"])
+SHARE = "Subset(test_set, range(self.global_rank, len(test_set), 2))"
+COUNTED = (
+    "self.accuracy.update(self.net(images).argmax(dim=1) == labels)\n"
+    '        self.log("test/accuracy", self.accuracy)'
+)
+AVERAGED = (
+    "accuracy = (self.net(images).argmax(dim=1) == labels).float().mean()\n"
+    '        self.log("test/accuracy", accuracy, sync_dist={})'
+)
+COUNTED_WRONGLY = {
+    "a sampler that pads": (
+        {SHARE: "test_set", "    use_distributed_sampler=False,\n": ""},
+        "test/pictures is 360 in A, 359 in B",
+    ),
+    "all in both": ({SHARE: "test_set"}, "test/pictures is 718 in A, 359 in B"),
+    "the first share alone": ({COUNTED: AVERAGED.format(False)}, "test/accuracy is"),
+    "a mean of two shares": ({COUNTED: AVERAGED.format(True)}, "test/accuracy is"),
+    "one process": (
+        {SHARE: "test_set", "devices=2": "devices=1"}, "test/processes is 1 in A, 2 in B",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", COUNTED_WRONGLY)
+def test_each_way_to_count_a_picture_twice_or_not_at_all_is_noticed(forks, right_run, name):
+    changes, part = COUNTED_WRONGLY[name]
+    source = EXACT.solution()
+    for right, wrong in changes.items():
+        assert right in source
+        source = source.replace(right, wrong)
+    verdict = judge(EXACT, tried(forks, source), right_run(EXACT))
+    assert verdict.kind == "differs" and verdict.equal_steps == 19
+    assert part in " ".join(ENGLISH.verdict(EXACT, verdict, None))
 
 
 VALIDATED = "    val_loss, val_accuracy = evaluate(module, val_loader)\n"

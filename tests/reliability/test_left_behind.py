@@ -12,15 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import ROOT, Outcome, wait_for
-
-
-def is_gone(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        return stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+from support.programs import ROOT, Outcome, is_gone, wait_for
 
 
 @pytest.mark.fault("the divergence tool is stopped while a program runs", kind="left behind")
