@@ -56,8 +56,6 @@ def play(number: str | None, speaker: Speaker) -> int:
         return 0
     if not (number.isdecimal() and 1 <= int(number) <= len(all_of_them)):
         raise UsageError(f"N: got {number}; expected a number from 1 to {len(all_of_them)}")
-    from shared.puzzles.session import Keyboard, Session  # with torch, which the list need not
-
     try:
         forget_leftovers()
     except ValueError as error:
@@ -65,12 +63,14 @@ def play(number: str | None, speaker: Speaker) -> int:
     # Sums are taken in another order by another number of threads; one leaves a core to the editor.
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
+        from shared.puzzles.session import Keyboard, Session  # with torch, which the list need not
+
         with open_forks() as forks:
             session = Session(all_of_them, forks, speaker, Keyboard(sys.stdin.fileno()), show_line)
             return session.run(all_of_them[int(number) - 1])
-    except KeyboardInterrupt:  # which is how one leaves
+    except KeyboardInterrupt:  # one way to leave, as quit is: make would call 130 an error
         print()
-        return 130
+        return 0
 
 
 def show_line(line: str) -> None:

@@ -163,7 +163,7 @@ def test_what_another_job_has_left_in_the_environment_is_forgotten(command, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr("shared.puzzles.__main__.open_forks", leave)
-    assert command("shared.puzzles", "1").status == 130
+    assert command("shared.puzzles", "1").status == 0
     assert not left.keys() & os.environ.keys()
 
 
@@ -193,7 +193,7 @@ def test_ctrl_c_leaves_quietly():
         assert process.poll() is None
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(60) == 0, "or make would call it an error"
     assert process.communicate()[1] == ""
 
 

@@ -108,3 +108,26 @@ def test_when_the_terminal_of_two_processes_is_closed_they_save_and_end(
     assert err.count("\n") == 1
     wait_for(lambda: started(tmp_path) == [], 60)
     fault.sees(err)
+
+
+class Interrupted:
+    """A module from which nothing can be imported before Ctrl+C is pressed."""
+
+    def __getattr__(self, name: str) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.fault("Ctrl+C while an instrument still loads its libraries", kind="left behind")
+@pytest.mark.parametrize("module", ["mistakes.gallery", "bench.measuring"])
+def test_an_instrument_that_is_stopped_while_it_loads_says_one_line(
+    module: str,
+    command: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    one_line: Callable,
+    fault: Any,
+) -> None:
+    monkeypatch.setitem(sys.modules, f"shared.{module}", Interrupted())
+    done = command(f"shared.{module.split('.')[0]}")
+    assert (done.status, done.out) == (130, "")
+    one_line(done.err, "interrupted")
+    fault.sees(done.err)
