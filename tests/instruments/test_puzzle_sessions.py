@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 from support.learner import ALL, CHINESE, ENGLISH, FIRST, QUESTIONS
-from support.programs import ROOT
+from support.programs import ROOT, wait_for
 
 from shared.divergence.command import Command, record
 from shared.divergence.comparing.differences import compare
@@ -25,6 +25,7 @@ from shared.puzzles.progress import PATH, Place, next_unsolved, read_progress, w
 from shared.puzzles.reading import truth
 from shared.puzzles.screen import WIDTH, sparkline, width, wrapped
 from shared.puzzles.session import Keyboard, Session
+from shared.puzzles.trying import Try
 
 
 class Typist:
@@ -54,6 +55,7 @@ def test_a_learner_asks_for_hints_mends_the_file_and_leaves(forks):
     session = Session(ALL, forks, ENGLISH, typist.keyboard, typist.show)
     assert session.run(FIRST) == 0
     said = "\n".join(typist.lines)
+    assert session.loading() == [], "what is loaded once is said once"
     places = [said.index(part) for part in (
         "Puzzle 1 of", "training loss", "Not yet:", "Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3",
         "Solved: 30 steps", "With Lightning",
@@ -104,6 +106,20 @@ def test_a_file_that_is_gone_is_said_and_nothing_ends(right):
     typist = Typist()
     session_of(typist).check(FIRST, right, 10)
     assert typist.lines == [f"{FIRST.copy} is gone; reset brings it back."]
+
+
+def test_a_try_that_takes_long_is_said_to_be_running(monkeypatch, right):
+    typist, lines = Typist(), []
+
+    def slow(*_: object) -> Try:
+        lines.extend(typist.lines)
+        wait_for(lambda: typist.lines)
+        return right
+
+    monkeypatch.setattr("shared.puzzles.session.PATIENCE", 0.1)
+    monkeypatch.setattr("shared.puzzles.session.run_file", slow)
+    session_of(typist).check(FIRST, right, 10)
+    assert lines == [] and typist.lines[0].startswith("It is still running; after 10 s")
 
 
 def test_the_end_of_stdin_ends_the_session():

@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.learner import ALL, ENGLISH, FIRST, QUESTIONS, SPEAKERS, tried
+from support.learner import ALL, CHINESE, ENGLISH, FIRST, QUESTIONS, SPEAKERS, tried
 from support.programs import ROOT, is_gone, wait_for
 
 from shared.divergence.causes import KINDS, kind_of
+from shared.divergence.comparing.finding import Finding
 from shared.puzzles.catalogue import FIND, PORT
 from shared.puzzles.judging import judge
 from shared.puzzles.progress import Place
 from shared.puzzles.reading import check, clues, fresh_trace, truth
-from shared.puzzles.saying import WORDS
+from shared.puzzles.saying import WORDS, first_difference
 from shared.puzzles.screen import WIDTH, width
 
 # What stands for all where all would take too long. The session below solves the first puzzle.
@@ -149,6 +150,16 @@ def test_the_right_line_is_named_after_other_lines_have_changed():
     assert "changed too much" in " ".join(said)
 
 
+def test_the_lines_of_a_difference_are_those_of_the_file_as_it_is_now(tmp_path):
+    file, puzzle = tmp_path / "mine.py", next(p for p in ALL if p.track == PORT)
+    assert FIRST.mistake is not None
+    where = [(str(file), 1, "<module>")], [(str(puzzle.loop), 1, "<module>")]
+    finding = Finding(FIRST.mistake.cause, 1, "", where=where)
+    for line in ("first = 1", "and = another"):
+        file.write_text(line + "\n")
+        assert f"     {line}" in first_difference(finding, (file, puzzle.loop))
+
+
 # What a learner's file may do, the kind of answer, and a part of it in words.
 LOOP = FIRST.kept.read_text()
 STEP = "        optimizer.step()\n"
@@ -157,7 +168,7 @@ BAD = {
     "a byte of zero": (LOOP + "\0", "syntax", "no Python yet"),
     "a crash": (LOOP.replace(STEP, "        optimizer.stop()\n"), "crashed", "Line 38: Attr"),
     "an error of another file": ("import none_such\n" + LOOP, "crashed", "Line 1: ModuleNotF"),
-    "sys.exit": (LOOP.replace(STEP, "        raise SystemExit\n"), "left", "Line 38"),
+    "sys.exit": (LOOP.replace(STEP, "        raise SystemExit\n"), "left", "exit at line 38. A"),
     "os._exit": ("import os\n" + LOOP.replace(STEP, "        os._exit(0)\n"), "gone", "0 steps"),
     "a crash of a process that it starts": (
         "import torch.multiprocessing as mp\ndef work(rank):\n    rank.stop()\n"
@@ -176,7 +187,7 @@ BAD = {
         "from shared.puzzles.finds.puzzle_02 import module\n", "copied", "finds/puzzle_02.py",
     ),
     "the solution read": (
-        f"print(open({str(FIRST.kept)!r}).read())\n" + FIRST.solution(), "copied", "Write it",
+        f"print(open({str(FIRST.kept)!r}).read())\n" + FIRST.solution(), "copied", "Write yours",
     ),
 }  # fmt: skip
 
@@ -198,7 +209,8 @@ def test_a_loop_that_never_ends_is_stopped_at_its_line(forks, right):
     verdict = judge(FIRST, tried(forks, "import time\nwhile True:\n    time.sleep(1)\n", 1), right)
     assert time.monotonic() - began < 30
     assert (verdict.kind, verdict.mine.line) == ("endless", 3)
-    assert "Line 3" in " ".join(ENGLISH.verdict(FIRST, verdict, None))
+    assert "stopped at line 3." in " ".join(ENGLISH.verdict(FIRST, verdict, None))
+    assert "在第 3 行被停止" in "".join(CHINESE.verdict(FIRST, verdict, None))
 
 
 def test_no_process_that_a_file_has_started_outlives_the_try(forks):
