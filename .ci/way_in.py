@@ -13,6 +13,8 @@ def script(words):
     """What a command line of Python runs by its path; empty where it runs no path."""
     words = iter(words)
     for word in words:
+        if word == "-":
+            return ""
         if not word.startswith("-"):
             return word
         for i, letter in enumerate(word):
@@ -29,15 +31,17 @@ def command(path, root, python):
     """What to type instead of a file's path from the root; empty where the path will do."""
     import re  # only now: most programs that start are none of these files
 
-    source = read(root, path)
     *folders, name = path.removesuffix(".py").split("/")
     if folders[:1] == ["tests"]:
         return f"{python} -m pytest {path}" if name.startswith("test_") else ""
-    needs_ours = re.search(r"^(from|import) (\.|(shared|raw_pytorch|lightning)\b)", source, re.M)
-    if needs_ours and (puzzle := re.search(r"\bpuzzles/.*puzzle_0*(\d+)\.py$", path)):
-        return f"make puzzle N={puzzle[1]}"
-    if not needs_ours or folders[:1] not in (["raw_pytorch"], ["lightning"], ["shared"]):
+    puzzle = re.fullmatch(r"(shared|runs)/puzzles/.*puzzle_0*(\d+)\.py", path)
+    if not puzzle and folders[:1] not in (["raw_pytorch"], ["lightning"], ["shared"]):
         return ""
+    ours = r"^(from|import) (\.|(shared|raw_pytorch|lightning)\b)"
+    if not re.search(ours, read(root, path), re.M):
+        return ""
+    if puzzle:
+        return f"make puzzle N={puzzle[2]}"
     module = ".".join([*folders, name])
     if re.search(rf" -m {re.escape(module)}\b", read(root, "Makefile")):
         return f"{python} -m {module}"

@@ -99,6 +99,7 @@ def test_whatever_file_is_run_by_its_path_what_to_type_is_said_where_that_cannot
         ("-m raw_pytorch a.py", ""),
         ("-Bm raw_pytorch", ""),
         ("-c 1 a.py", ""),
+        ("- a.py", ""),
         ("-uXdev -X dev a.py", "a.py"),
         ("", ""),
     ],
