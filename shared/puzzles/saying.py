@@ -82,14 +82,17 @@ class Speaker:
         mine = verdict.mine
         is_run = mine.how == "finished" and mine.run.trained and not mine.copied
         shown = self.curves(mine) if is_run else []
+        key = verdict.kind
         if puzzle.track == PORT and verdict.finding is not None:
             shown += [*first_difference(verdict.finding, (mine.file, puzzle.loop)), ""]
+            key = "differs at"
         values: dict[str, object] = {
             "steps": mine.run.trained, "error": _ended(mine.error), "what": verdict.what,
             "seconds": f"{mine.seconds:.0f}", **self.places(mine.line),
             "copied": os.path.relpath(mine.copied) if mine.copied else "",
+            **self.where(verdict.finding),
         }  # fmt: skip
-        shown += self.say(verdict.kind, **values)
+        shown += self.say(key, **values)
         if before is not None and verdict.kind == before.kind == "differs":
             steps = verdict.equal_steps - before.equal_steps
             shown += self.say("warmer" if steps > 0 else "colder") if steps else []
@@ -101,6 +104,13 @@ class Speaker:
             return {"place": "", "at": ""}
         place, at = (self.say(key, line=line)[0] for key in ("line", "at line"))
         return {"place": place + self.space, "at": self.space + at}
+
+    def where(self, finding: Finding | None) -> dict[str, object]:
+        """The step of a difference, and what differs."""
+        if finding is None:
+            return {}
+        kind = self.text(WORDS[f"in {kind_of(finding.cause)}"])
+        return {"step": finding.step, "kind": kind}
 
     def curves(self, mine: Try) -> list[str]:
         """The training loss step by step, and the accuracies that were logged."""
@@ -148,8 +158,7 @@ class Speaker:
                 return self.say("no step")
             if verdict.finding is None:
                 return self.say("no difference")
-            kind = self.text(WORDS[f"in {kind_of(verdict.finding.cause)}"])
-            return self.say("hint step", step=verdict.finding.step, kind=kind)
+            return self.say("hint step", **self.where(verdict.finding))
         if number == 2:
             return self.say("hint kind", kind=self.text(puzzle.mistake.shown))
         line = puzzle.line(source)

@@ -70,6 +70,8 @@ def test_a_port_is_not_done_at_first_and_the_answer_is_short(forks, right_run, p
     if verdict.finding is not None:
         assert any(line.startswith("FIRST DIFFERENCE") for line in lines)
         assert any(f"loops/{puzzle.name}:" in line for line in lines)
+        kind = CHINESE.text(WORDS[f"in {kind_of(verdict.finding.cause)}"])
+        assert f"在{kind}。" in CHINESE.verdict(puzzle, verdict, None)[-1]
 
 
 def test_a_loop_by_hand_is_no_port(forks, right_run):
