@@ -20,6 +20,7 @@ from shared.files import RUNS, write_atomically
 from shared.forks.client import open_forks
 from shared.mistakes.catalogue import Mistake, mistakes, twins
 from shared.reporting.command_line import InstrumentParser
+from shared.signals import leave_on_signal
 
 if TYPE_CHECKING:
     from shared.mistakes.gallery import Exhibit
@@ -30,6 +31,7 @@ PATH = RUNS / "mistakes" / "mistakes.json"
 
 
 def main() -> None:
+    leave_on_signal()
     parser = InstrumentParser(prog="python -m shared.mistakes", description=__doc__)
     parser.add_argument("--only", default="", help="only mistakes with this in their name")
     args = parser.parse_args()

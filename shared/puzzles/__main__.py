@@ -7,6 +7,7 @@ python -m shared.puzzles 7      (make puzzle N=7)    opens one
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -18,9 +19,12 @@ from shared.puzzles.saying import Speaker
 from shared.ranks import forget_leftovers
 from shared.reporting.command_line import InstrumentParser
 from shared.reporting.words import LANGUAGES
+from shared.signals import leave_on_signal
 
 
 def main() -> None:
+    leave_on_signal()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl+C leaves without a word
     parser = InstrumentParser(prog="python -m shared.puzzles", description=__doc__)
     parser.add_argument("number", nargs="?", metavar="N", help="the puzzle to open")
     parser.add_argument(
