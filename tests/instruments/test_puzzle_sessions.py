@@ -15,6 +15,8 @@ import pytest
 from support.learner import ALL, CHINESE, ENGLISH, FIRST, QUESTIONS
 from support.programs import ROOT, wait_for
 
+from shared.compare.trace.events import OperationCall, Trace
+from shared.compare.trace.where import source
 from shared.divergence.command import Command, record
 from shared.divergence.comparing.differences import compare
 from shared.errors import RunError
@@ -230,8 +232,11 @@ def test_a_curve_in_one_line():
     assert len(sparkline([float(i) for i in range(1000)])) == 40
 
 
-def test_a_learner_answers_a_question(trace):
-    puzzle = QUESTIONS[0]
+def test_a_learner_answers_a_question():
+    puzzle, file = QUESTIONS[0], "pytorch_lightning/core/module.py"
+    number = [line.strip() for line in source(file)].index("optimizer.zero_grad()") + 1
+    frame = (file, number, "LightningModule.optimizer_zero_grad")
+    trace = Trace("", [OperationCall("optimizer.zero_grad", [frame], [], False)])
     right = truth(puzzle.question, trace)
     assert right.line is not None
     typist = Typist()
