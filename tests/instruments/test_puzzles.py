@@ -17,7 +17,7 @@ from shared.divergence.comparing.finding import Finding
 from shared.puzzles.catalogue import FIND, PORT
 from shared.puzzles.judging import judge
 from shared.puzzles.progress import Place
-from shared.puzzles.reading import check, clues, truth
+from shared.puzzles.reading import check, clues, fresh_trace, truth
 from shared.puzzles.saying import WORDS, first_difference
 from shared.puzzles.screen import WIDTH, width
 
@@ -117,6 +117,13 @@ def test_a_question_has_one_right_answer_that_the_trace_knows(trace, puzzle):
     assert {answer: check(answer, right) for answer in wrong} == wrong
     assert {*wrong.values(), *(key for key, _ in clues(right))} <= WORDS.keys()
     assert all(width(line) <= 80 for line in ENGLISH.truth(right))
+
+
+@pytest.mark.long
+def test_a_trace_made_while_one_waits_says_the_same(forks, trace):
+    anew = fresh_trace(forks)
+    for puzzle in QUESTIONS:
+        assert truth(puzzle.question, anew) == truth(puzzle.question, trace)
 
 
 def test_all_texts_are_there_in_both_languages_and_fit_the_screen(monkeypatch):

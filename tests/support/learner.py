@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shared.compare.trace.events import Trace
+from shared.compare.trace.tracing import Both
 from shared.forks.client import Forks, open_forks
 from shared.puzzles.catalogue import PORT, READ, Puzzle, puzzles
-from shared.puzzles.reading import fresh_trace
 from shared.puzzles.saying import Speaker
 from shared.puzzles.trying import Try, run_file
 
@@ -57,7 +57,7 @@ def right(right_run: Callable[[Puzzle], Try]) -> Try:
     return right_run(FIRST)
 
 
-@pytest.fixture(scope="module")
-def trace(forks: Forks) -> Trace:
-    """What a learner's answers are checked against, made as it is while one waits."""
-    return fresh_trace(forks)
+@pytest.fixture(scope="session")
+def trace(traced: list[Both]) -> Trace:
+    """Lightning's side of the run with clipped gradients, as a puzzle traces it anew."""
+    return next(both.lightning for both in traced if both.flag.startswith("--gradient_clip_val"))
