@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from support.fewer import fewer
 from support.made_up import made_up_bench
 from support.programs import Run, short
 from torch.utils.tensorboard import SummaryWriter
@@ -29,6 +30,7 @@ from shared.compare.page import page
 from shared.compare.page.bench import bench_section
 from shared.compare.trace.events import from_dict
 from shared.compare.trace.tracing import Both, trace_both
+from shared.config import Config
 from shared.files import SIDES
 from shared.signals import caught
 
@@ -68,6 +70,14 @@ def no_pictures() -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power; waiting until the disk has everything takes a third of a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def left_as_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test has a folder of its own, and what a run switches for its process is put back."""
@@ -105,7 +115,7 @@ def fit() -> Callable[..., dict[str, Any]]:
 
 def _trained(folder: Path, **options: Any) -> None:
     for side in SIDES:
-        config = short(run_dir=str(folder / side), **options)
+        config = short(run_dir=str(folder / side), width=Config.width, **options)
         importlib.import_module(f"{side}.train").train(config)
 
 
@@ -113,17 +123,9 @@ def _trained(folder: Path, **options: Any) -> None:
 def quarter_of_the_digits() -> Iterator[None]:
     """Train and evaluate on every fourth picture: 314, 45 and 90 of them. With batches a quarter as
     large, an epoch has as many steps as it has with all of them."""
-    load = shared.data.load
-
-    def quarter(*args: Any) -> dict[str, shared.data.ImageDataset]:
-        splits = load(*args)
-        for split in splits.values():
-            split.images, split.labels = split.images[1::4], split.labels[1::4]
-        return splits
-
-    shared.data.load = quarter
-    yield
-    shared.data.load = load
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared.data, "load", fewer(shared.data.load, slice(1, None, 4)))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -153,9 +155,14 @@ def one_epoch(once: Callable[..., Path]) -> dict[str, Run]:
 
 
 @pytest.fixture(scope="session")
-def trained(once: Callable[..., Path]) -> dict[str, Run]:
-    """A run of each side with the recipe of the digits as it is, to be looked at only."""
-    return _runs(once("trained", lambda folder: _trained(folder, max_epochs=None)))
+def trained(once: Callable[..., Path]) -> Path:
+    """The folder of a run with the recipe of the digits as it is, to be looked at only."""
+
+    def make(folder: Path) -> None:
+        recipe = short(run_dir=str(folder), width=Config.width, max_epochs=None)
+        importlib.import_module("raw_pytorch.train").train(recipe)
+
+    return once("trained", make)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.fewer import fewer
 from support.record import (
     SIDES,
     Record,
@@ -69,7 +70,12 @@ def test_every_two_features_meet_in_the_grid():
             assert ((a, x), (b, y)) in covered
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(map(str, row.values())))
+@pytest.mark.parametrize(
+    "row",
+    # Workers take seconds to start.
+    [pytest.param(row, marks=pytest.mark.long if row["num_workers"] else ()) for row in ROWS],
+    ids=lambda row: " ".join(map(str, row.values())),
+)
 def test_features_combined_are_equal_to_the_bit(row, tmp_path):
     raw, lightning = (
         record_fit(
@@ -171,15 +177,7 @@ def live_scaler(monkeypatch) -> dict[str, list[torch.amp.GradScaler]]:
 
     monkeypatch.setattr(lightning.train, "trainer_options", with_scaler)
     # Float16 takes a CPU a hundred times as long: 160 images have to do.
-    load = shared.data.load
-
-    def small(*args: Any) -> dict[str, Any]:
-        splits = load(*args)
-        for split in splits.values():
-            split.images, split.labels = split.images[:160], split.labels[:160]
-        return splits
-
-    monkeypatch.setattr(shared.data, "load", small)
+    monkeypatch.setattr(shared.data, "load", fewer(shared.data.load, slice(160)))
     return made
 
 

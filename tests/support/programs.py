@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def short(**options: Any) -> Config:
-    """One epoch of the digits on the CPU, unless told otherwise."""
-    return Config(**{"max_epochs": 1, "accelerator": "cpu", "progress_bar": False, **options})
+    """One epoch of the digits on the CPU by a narrow network, unless told otherwise."""
+    few = {"max_epochs": 1, "accelerator": "cpu", "progress_bar": False, "width": 4}
+    return Config(**{**few, **options})
 
 
 class Run(NamedTuple):
@@ -81,6 +82,14 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "this took too long"
         time.sleep(0.02)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 @pytest.fixture

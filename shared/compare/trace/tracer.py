@@ -34,8 +34,8 @@ from shared.files import SIDES
 from shared.processes import ROOT
 
 BATCHES = 2
-# What both sides import, and takes seconds.
-SHARED_IMPORTS = ("torch", "torch.utils.tensorboard", "sklearn.datasets", "matplotlib.figure")
+# What both sides import, and takes seconds: DistributedDataParallel, for one, imports Dynamo.
+SHARED_IMPORTS = ("torch", "torch.utils.tensorboard", "torch._dynamo", "matplotlib.figure")
 
 
 class Tracer:
