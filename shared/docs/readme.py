@@ -13,10 +13,9 @@ from typing import Any
 
 import yaml
 
-from shared.bench.claims import claims_block
+from shared.bench.blocks import bench_blocks
 from shared.bench.machine import describe_machine
 from shared.bench.results import FOLDER, read_bench, read_peers
-from shared.bench.tables import bench_block, cost_block
 from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import APART, LIGHTNING, RAW, file_totals, files
 from shared.docs.loops import loops_table
@@ -199,11 +198,7 @@ def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
     result = read_bench(folder / "bench.json")
     if result is None:
         return {}
-    return {
-        "cost": cost_block(result, code),
-        "bench": bench_block(result, read_peers(folder / "peers.json"), code),
-        "claims": claims_block(result, code),
-    }
+    return bench_blocks(result, read_peers(folder / "peers.json"), code)
 
 
 def keep_bench() -> None:
