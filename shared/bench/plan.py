@@ -76,7 +76,7 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
     torch, optimizer, lightning = BARE
     starting = (torch, optimizer, SIDES[0], lightning, SIDES[1])
     runs = [
-        *alternating(2 if quick else 4, "start", "", starting, (), digits, only_start=True),
+        *alternating(2 if quick else 3, "start", "", starting, (), digits, only_start=True),
         *alternating(2 if quick else 3, "digits", "", SIDES, (), digits, epochs=12),
     ]
     if mnist is not None and not quick:
@@ -89,7 +89,7 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
             2 if quick else 4, "limit", str(width), (*SIDES, "limit"), flags, images
         )
     runs += alternating(
-        3 if quick else 30, "ladder", "", RUNGS, ("--width", "1"), digits, 16, epochs=2
+        3 if quick else 20, "ladder", "", RUNGS, ("--width", "1"), digits, 16, epochs=2
     )
     if quick:
         return runs
@@ -100,15 +100,15 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
                     flags = ("--threads", str(threads))
                     task = Task(part, str(threads), side, flags, digits, epochs=6, copies=copies)
                     runs.append((task, repeat))
-    for images, epochs in ((160, 10), (640, 5), (2560, 3)):
+    for images, epochs in ((160, 6), (640, 3), (2560, 1)):
         flags = pictures(noise, images)
         runs += alternating(3, "steps", str(images // 8), SIDES, flags, images, 8, epochs=epochs)
-    for epochs in (1, 2, 4, 8):
+    for epochs in (1, 4, 8):
         runs += alternating(3, "epochs", str(epochs), SIDES, (), digits, epochs=epochs)
     for batch_size, epochs in ((8, 1), (64, 3), (256, 6)):
         point = str(batch_size)
         runs += alternating(3, "batch_size", point, SIDES, (), digits, batch_size, epochs=epochs)
-    for workers in (0, 1, 2):
+    for workers in (0, 2):
         flags = ("--num_workers", str(workers))
         runs += alternating(3, "workers", str(workers), SIDES, flags, digits, epochs=3)
     for count in (1, 2, 4):

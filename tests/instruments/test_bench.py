@@ -6,10 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.made_up import made_up, made_up_bench
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from shared.bench import measuring, results
 from shared.bench.plan import Task, make_noise, plan
@@ -19,6 +22,7 @@ from shared.bench.timing import Times, epoch_seconds, step_seconds, time_program
 from shared.data import load
 from shared.errors import RunError
 from shared.files import SIDES
+from shared.model import ConvNet
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,26 @@ def test_without_mnist_all_but_that_is_measured(tmp_path):
 def test_noise_is_as_many_training_pictures_as_were_asked_for(tmp_path, images):
     make_noise(tmp_path / "noise", images)
     assert len(load("mnist", tmp_path / "noise")["train"]) == images
+
+
+def test_both_sides_time_from_before_the_first_batch_to_after_the_last_validation(
+    side, fit, monkeypatch
+):
+    """By a clock that shows how many batches have gone through the network."""
+    clock = SimpleNamespace(batches=0)
+    clock.perf_counter = lambda: float(clock.batches)
+    where = {"raw_pytorch": "raw_pytorch.train", "lightning": "lightning.callbacks"}[side]
+    monkeypatch.setattr(f"{where}.time", clock)
+
+    def count(module: nn.Module, _: object) -> None:
+        clock.batches += isinstance(module, ConvNet)
+
+    counting = register_module_forward_pre_hook(count)
+    try:
+        seconds = fit(side, max_epochs=2)["fit_seconds"]
+    finally:
+        counting.remove()
+    assert seconds == 2 * (20 + 3)  # batches of training and of validation; none of the test
 
 
 SCRIPT = """
