@@ -19,7 +19,7 @@ class ProgressBar:
         # Into a file or a pipe, the bar would write thousands of lines.
         disable = not (config.progress_bar and ranks.rank() == 0 and sys.stdout.isatty())
         self.bar = tqdm(total=total, disable=disable, file=sys.stdout, dynamic_ncols=True)
-        self.metrics: dict[str, str] = {}
+        self.metrics: dict[str, float] = {}
 
     def start_epoch(self, epoch: int, first_batch: int) -> None:
         self.bar.reset()
@@ -29,11 +29,11 @@ class ProgressBar:
     def step(self, loss: Tensor) -> None:
         # A tensor on a device is only read when the bar is drawn: reading it waits for the device.
         if self.bar.update():
-            self.metrics["train/loss"] = f"{loss.item():.3f}"
+            self.metrics["train/loss"] = loss.item()
             self.bar.set_postfix(self.metrics, refresh=False)
 
     def end_epoch(self, loss: Tensor, val_accuracy: float) -> None:
-        self.metrics = {"train/loss": f"{loss.item():.3f}", "val/accuracy": f"{val_accuracy:.3f}"}
+        self.metrics = {"train/loss": loss.item(), "val/accuracy": val_accuracy}
         self.bar.set_postfix(self.metrics)
 
     def close(self) -> None:

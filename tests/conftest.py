@@ -29,6 +29,7 @@ from shared.compare.page import page
 from shared.compare.page.bench import bench_section
 from shared.compare.trace.events import from_dict
 from shared.compare.trace.tracing import Both, trace_both
+from shared.config import Config
 from shared.files import SIDES
 from shared.signals import caught
 
@@ -68,6 +69,14 @@ def no_pictures() -> Iterator[pytest.MonkeyPatch]:
         yield patch
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power; waiting until the disk has everything takes a third of a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def left_as_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test has a folder of its own, and what a run switches for its process is put back."""
@@ -105,7 +114,7 @@ def fit() -> Callable[..., dict[str, Any]]:
 
 def _trained(folder: Path, **options: Any) -> None:
     for side in SIDES:
-        config = short(run_dir=str(folder / side), **options)
+        config = short(run_dir=str(folder / side), width=Config.width, **options)
         importlib.import_module(f"{side}.train").train(config)
 
 
@@ -153,9 +162,14 @@ def one_epoch(once: Callable[..., Path]) -> dict[str, Run]:
 
 
 @pytest.fixture(scope="session")
-def trained(once: Callable[..., Path]) -> dict[str, Run]:
-    """A run of each side with the recipe of the digits as it is, to be looked at only."""
-    return _runs(once("trained", lambda folder: _trained(folder, max_epochs=None)))
+def trained(once: Callable[..., Path]) -> Path:
+    """The folder of a run with the recipe of the digits as it is, to be looked at only."""
+
+    def make(folder: Path) -> None:
+        recipe = short(run_dir=str(folder), width=Config.width, max_epochs=None)
+        importlib.import_module("raw_pytorch.train").train(recipe)
+
+    return once("trained", make)
 
 
 @pytest.fixture(scope="session")

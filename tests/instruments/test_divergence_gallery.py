@@ -21,7 +21,7 @@ from shared.mistakes.edits import Edit, changed
 from shared.mistakes.gallery import OPTIONS, exhibit, right_run
 
 # An eighth of the digits in batches an eighth as large: as many steps, in less time.
-SMALL = {**OPTIONS, "batch_size": 16}
+SMALL = {**OPTIONS, "batch_size": 16, "width": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,7 @@ EQUAL = {
     ],
 )
 def test_both_sides_of_this_project_give_no_alarm(options, tmp_path):
-    options = {"max_epochs": 2, "batch_size": 16, **options}
+    options = {"max_epochs": 2, "batch_size": 16, "width": 4, **options}
     raw, lightning = (
         recorded(training(side, tmp_path / side, **options), tmp_path / f"{side}.jsonl", 30)
         for side in ("raw_pytorch", "lightning")

@@ -4,20 +4,21 @@ is found. The digits are scikit-learn's, and so is the network that reads them."
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from photographs import ONE, SIDE, photograph, written
-from support.programs import Outcome, Run
+from support.programs import Outcome
 
 from shared.checkpoints import read_checkpoint
 from shared.data import ImageDataset, load
 from shared.model import ConvNet
 from shared.pictures.fit import prepare
 
-# At least 9 of 10, of this many.
-COUNT, ENOUGH = 10, 9
+# So many, and how many of them at least have to be right.
+COUNTS = [(3, 3), pytest.param(10, 9, marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,9 @@ def digits() -> ImageDataset:
 
 
 @pytest.fixture(scope="module")
-def read(trained: dict[str, Run]) -> Callable[[np.ndarray], int]:
+def read(trained: Path) -> Callable[[np.ndarray], int]:
     """The digit on a picture uint8 [28, 28], as the network of a whole run reads it."""
-    saved = read_checkpoint(trained["raw_pytorch"].folder / "checkpoints" / "best.ckpt")
+    saved = read_checkpoint(trained / "checkpoints" / "best.ckpt")
     net = ConvNet(dropout=0.1).eval()
     net.load_state_dict({name.removeprefix("net."): v for name, v in saved["state_dict"].items()})
 
@@ -45,41 +46,44 @@ def drawn(digits: ImageDataset, place: int) -> np.ndarray:
     return digits.images[place, 0].numpy()
 
 
+@pytest.mark.parametrize(("count", "enough"), COUNTS)
 @pytest.mark.parametrize("light", ONE)
 def test_a_digit_is_read_under_any_light(
-    light: str, digits: ImageDataset, read: Callable[[np.ndarray], int]
+    light: str, count: int, enough: int, digits: ImageDataset, read: Callable[[np.ndarray], int]
 ) -> None:
     rng, right = np.random.default_rng(0), 0
-    for place in range(COUNT):
+    for place in range(count):
         found = prepare("digits", ONE[light](written([drawn(digits, place)], rng), rng))
         right += [read(picture) for picture in found] == [int(digits.labels[place])]
-    assert right >= ENOUGH
+    assert right >= enough
 
 
+@pytest.mark.parametrize(("count", "enough"), COUNTS)
 def test_two_digits_are_found_from_left_to_right(
-    digits: ImageDataset, read: Callable[[np.ndarray], int]
+    count: int, enough: int, digits: ImageDataset, read: Callable[[np.ndarray], int]
 ) -> None:
     rng, right = np.random.default_rng(0), 0
-    for place in range(COUNT):
-        pair = [place, place + COUNT]
+    for place in range(count):
+        pair = [place, place + 10]
         sheet = written([drawn(digits, one) for one in pair], rng, height=170)
         found = prepare("digits", photograph(sheet, 1.0, rng))
         right += [read(picture) for picture in found] == digits.labels[pair].tolist()
-    assert right >= ENOUGH
+    assert right >= enough
 
 
+@pytest.mark.parametrize(("count", "enough"), COUNTS)
 @pytest.mark.parametrize("light", ONE)
-def test_on_an_empty_sheet_nothing_is_found(light: str) -> None:
+def test_on_an_empty_sheet_nothing_is_found(light: str, count: int, enough: int) -> None:
     rng, found = np.random.default_rng(0), 0
-    for _ in range(COUNT):
+    for _ in range(count):
         found += bool(prepare("digits", ONE[light](np.zeros((SIDE, SIDE)), rng)))
-    assert found <= COUNT - ENOUGH
+    assert found <= count - enough
 
 
 def test_an_empty_sheet_is_answered_with_no_digit_and_two_digits_with_two_lines(
     side: str,
     digits: ImageDataset,
-    trained: dict[str, Run],
+    trained: Path,
     command: Callable[..., Outcome],
     one_line: Callable[..., None],
 ) -> None:
@@ -88,7 +92,7 @@ def test_an_empty_sheet_is_answered_with_no_digit_and_two_digits_with_two_lines(
     sheet = written([drawn(digits, 0), drawn(digits, 1)], rng, height=170)
     photograph(sheet, 1.0, rng).save("two.png")
     files = ["--images", "empty.png", "two.png"]
-    done = command(side, "predict", "--run_dir", trained[side].folder, *files)
+    done = command(side, "predict", "--run_dir", trained, *files)
     assert done.status == 1
     one_line(done.err, "--images: no digit found on empty.png")
     said, *answers = done.out.splitlines()

@@ -20,7 +20,7 @@ def flat(lists: list[list[int]]) -> list[int]:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("name", ["plain", "everything", "whole"])
+@pytest.mark.parametrize("name", ["whole", "everything"])
 def test_both_sides_compute_the_same_in_each_process(name, rank, done):
     raw, lightning = (done[rank][f"{name}-{side}"] for side in SIDES)
     for key in ("train_losses", "gradients", "learning_rates", "weights"):
@@ -41,7 +41,7 @@ def test_all_processes_have_the_same_weights_after_every_step(side, done):
 
 @pytest.mark.parametrize("side", SIDES)
 def test_each_process_is_given_its_share_of_an_epoch_and_another_in_the_next(side, done):
-    shares = [flat(rank[f"plain-{side}"]["train"]) for rank in done]
+    shares = [flat(rank[f"whole-{side}"]["train"]) for rank in done]
     for epoch in range(2):
         part = slice(epoch * 629, (epoch + 1) * 629)
         # 1,257 images on 2 processes: one of them is trained on twice, so that both have as many.
@@ -55,15 +55,15 @@ def test_each_process_is_given_its_share_of_an_epoch_and_another_in_the_next(sid
 @pytest.mark.parametrize(("split", "images"), [("val", 180), ("test", 360)])
 def test_evaluation_counts_every_image_once(split, images, side, done):
     skip = 4 if side == "lightning" and split == "val" else 0  # the sanity check's: two by each
-    shares = [rank[f"plain-{side}"][split][skip // 2 :] for rank in done]
-    times = 2 if split == "val" else 1
+    shares = [rank[f"whole-{side}"][split][skip // 2 :] for rank in done]
     both = flat(shares[0] + shares[1])
-    assert sorted(both) == sorted(list(range(images)) * times)
+    # Validated after each of two epochs; tested, and predicted.
+    assert sorted(both) == sorted(list(range(images)) * 2)
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_one_process_prepares_the_data_and_the_other_waits_for_it(side, done):
-    first, second = (rank[f"plain-{side}"]["preparation"] for rank in done)
+    first, second = (rank[f"whole-{side}"]["preparation"] for rank in done)
     assert first[:2] == ["prepared", "loaded"]
     assert set(second) == {"loaded"}
 
@@ -95,20 +95,21 @@ def test_the_usual_sampler_counts_some_images_twice():
 @pytest.mark.parametrize("side", SIDES)
 def test_gradients_are_averaged_once_in_a_window_of_accumulation(side, done):
     for rank in done:
-        plain, everything = rank[f"plain-{side}"], rank[f"everything-{side}"]
-        assert plain["all_reduces"] == len(plain["weights"]) == 26
+        whole, everything = rank[f"whole-{side}"], rank[f"everything-{side}"]
+        assert whole["all_reduces"] == len(whole["weights"]) == 26
         assert len(everything["train_losses"]) == 26
         assert everything["all_reduces"] == len(everything["weights"]) == 10
 
 
 @pytest.mark.parametrize("side", SIDES)
 def test_the_first_process_alone_writes(side, done):
-    assert done[1][f"plain-{side}"]["summary"] == {}
-    run_dir = Path(done[0][f"plain-{side}"]["summary"]["run_dir"])
-    assert done[0][f"plain-{side}"]["summary"]["world_size"] == 2
+    assert done[1][f"whole-{side}"]["summary"] == {}
+    run_dir = Path(done[0][f"whole-{side}"]["summary"]["run_dir"])
+    assert done[0][f"whole-{side}"]["summary"]["world_size"] == 2
     files = {path.name for path in run_dir.rglob("*") if "tfevents" not in path.name}
     assert files - {"hparams.yaml"} == {
-        "checkpoints", "best.ckpt", "last.ckpt", "config.yaml", "summary.json", ".torchrun",
+        "checkpoints", "best.ckpt", "last.ckpt", "config.yaml", "summary.json", "predictions.csv",
+        ".torchrun",
     }  # fmt: skip
     assert not (Path(run_dir).parent / "runs").exists()
 
@@ -143,7 +144,7 @@ def largest_difference(one: str | Path, two: str | Path) -> float:
 def test_one_and_two_processes_differ_by_batch_norm_and_otherwise_by_rounding(side, done, tmp_path):
     """The same 64 images make a step, in one process or as two times 32. Each process normalises
     with the mean of its own 32; without batch norm, only sums are taken in another order. A float32
-    is exact to 6e-8, and 19 steps with momentum let that grow: measured, to 8e-6, against 9e-2."""
+    is exact to 6e-8, and 19 steps with momentum let that grow: measured, to 1.5e-7, against 20."""
     options = dict(OPTIONS, batch_size=64, **BARE)
     differences = {}
     for name, alterations in {"with norm": NO_ADAM, "no norm": NO_NORM}.items():
@@ -153,12 +154,13 @@ def test_one_and_two_processes_differ_by_batch_norm_and_otherwise_by_rounding(si
         assert together == [sorted(batch) for batch in alone["train"]]
         two = done[0][f"{name}-{side}"]["summary"]["run_dir"]
         differences[name] = largest_difference(tmp_path / name, two)
+    assert alone["train_losses"][-1] < alone["train_losses"][0] - 0.1, "nothing was learned"
     assert differences["with norm"] > 0.05, differences
-    assert differences["no norm"] < 5e-5, differences
+    assert differences["no norm"] < 5e-6, differences
 
 
 def test_a_run_of_two_processes_is_not_resumed_by_one(done, tmp_path):
-    path = Path(done[0]["plain-lightning"]["summary"]["run_dir"]) / "checkpoints" / "last.ckpt"
+    path = Path(done[0]["whole-lightning"]["summary"]["run_dir"]) / "checkpoints" / "last.ckpt"
     from lightning.train import train
 
     with pytest.raises(UsageError, match=r"--devices: 1 process in all; .* with 2"):

@@ -69,7 +69,12 @@ def test_every_two_features_meet_in_the_grid():
             assert ((a, x), (b, y)) in covered
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(map(str, row.values())))
+@pytest.mark.parametrize(
+    "row",
+    # Workers take seconds to start.
+    [pytest.param(row, marks=pytest.mark.long if row["num_workers"] else ()) for row in ROWS],
+    ids=lambda row: " ".join(map(str, row.values())),
+)
 def test_features_combined_are_equal_to_the_bit(row, tmp_path):
     raw, lightning = (
         record_fit(

@@ -28,6 +28,7 @@ def fingerprint(out: str) -> str:
 
 
 FLAGS = ["--max_epochs", 2, "--batch_size", BATCH, "--accelerator", "cpu", "--width", 4]
+FLAGS += ["--dropout", 0.3]
 
 
 # What a shell has within a Slurm job, and after it, and what was set by hand and forgotten.
@@ -54,7 +55,7 @@ def test_devices_starts_the_processes_by_itself_whatever_a_cluster_has_left_in_t
     # What C++ says when a process ends while a thread of its gives up its connection: seen once in
     # some forty runs, after everything was done.
     assert err.replace("terminate called without an active exception\n", "") == ""
-    assert fingerprint(out) == done[0]["plain-raw_pytorch"]["summary"]["weights_sha256"]
+    assert fingerprint(out) == done[0]["whole-raw_pytorch"]["summary"]["weights_sha256"]
     assert "2 × cpu" in out
 
 
@@ -78,7 +79,7 @@ def test_two_machines_are_one_run(side, start, done, tmp_path):
     outcomes = [ended(node) for node in nodes]
     assert [status for status, _, _ in outcomes] == [0, 0], outcomes
     out = "".join(out for _, out, _ in outcomes)
-    assert fingerprint(out) == done[0]["plain-raw_pytorch"]["summary"]["weights_sha256"]
+    assert fingerprint(out) == done[0]["whole-raw_pytorch"]["summary"]["weights_sha256"]
     assert [path.name for path in (tmp_path / "runs" / side / "digits").iterdir()] == ["version_0"]
 
 
@@ -92,7 +93,7 @@ def test_a_run_goes_on_by_itself_after_one_process_was_killed(side, start, done,
     )  # fmt: skip
     status, out, err = ended(process)
     assert status == 0, err
-    assert fingerprint(out) == done[0]["plain-raw_pytorch"]["summary"]["weights_sha256"]
+    assert fingerprint(out) == done[0]["whole-raw_pytorch"]["summary"]["weights_sha256"]
     assert [path.name for path in (tmp_path / "runs" / side / "digits").iterdir()] == ["version_0"]
 
 

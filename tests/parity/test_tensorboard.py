@@ -41,7 +41,7 @@ def events(interval, tmp_path_factory) -> dict[str, EventAccumulator]:
         run_dir = tmp_path_factory.mktemp(side) / "run"
         config = Config(
             run_dir=str(run_dir), max_epochs=EPOCHS, log_every_n_steps=interval,
-            accelerator="cpu", lr=0.02,
+            accelerator="cpu", lr=0.02, width=4,
         )  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(SummaryWriter, "add_figure", ADD_FIGURE)
@@ -96,7 +96,7 @@ def test_the_hyperparameters_are_what_differs_from_the_defaults_beside_the_last_
         assert [metric.name.tag for metric in experiment.metric_infos] == METRICS
         # Beside them stands when the run began.
         found[side] = {k: str(v) for k, v in start.session_start_info.hparams.items()}
-    assert set(found["raw_pytorch"]) == {"lr", "max_epochs", "accelerator"}
+    assert set(found["raw_pytorch"]) == {"lr", "max_epochs", "accelerator", "width"}
     assert found["raw_pytorch"] == found["lightning"]
 
 

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
 
 SHORT = (
     "--max_epochs", 1, "--batch_size", 25, "--accelerator", "cpu", "--checkpoint_every_n_steps", 3,
+    "--width", 4,
 )  # fmt: skip
 
 
@@ -38,8 +39,10 @@ def raising(error: BaseException) -> Any:
 
 
 @pytest.mark.fault("a loss that is NaN or infinite")
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(("accumulate", "step", "saved"), [(1, 7, 6), (3, 2, 2)])
+@pytest.mark.parametrize(
+    ("value", "accumulate", "step", "saved"),
+    [(math.nan, 1, 7, 6), (math.inf, 3, 2, 2), (-math.inf, 1, 7, 6)],
+)
 def test_a_loss_that_is_no_number_stops_the_run_before_it_reaches_the_weights(
     side, value, accumulate, step, saved, command, one_line, fault
 ):

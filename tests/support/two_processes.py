@@ -17,12 +17,14 @@ from support.record import SIDES
 
 ROOT = Path(__file__).resolve().parents[2]
 BATCH = 50
-OPTIONS = dict(max_epochs=2, batch_size=BATCH, accelerator="cpu", log_every_n_steps=1, width=4)
+OPTIONS = dict(
+    max_epochs=2, batch_size=BATCH, accelerator="cpu", log_every_n_steps=1, width=4, dropout=0.3,
+)  # fmt: skip
 EVERYTHING = dict(
-    dropout=0.3, accumulate_grad_batches=3, gradient_clip_val=0.5, precision="bf16-mixed",
+    accumulate_grad_batches=3, gradient_clip_val=0.5, precision="bf16-mixed",
     early_stopping_patience=1, num_workers=1, checkpoint_every_n_steps=2,
 )  # fmt: skip
-BARE = dict(max_epochs=1, dropout=0, width=16)
+BARE = dict(max_epochs=1, dropout=0, lr=0.3)
 NO_ADAM = ["whole_batches", "without_adam"]
 NO_NORM = [*NO_ADAM, "without_batch_norm"]
 WORKER = ROOT / "tests/support/ddp_worker.py"
@@ -89,15 +91,14 @@ def all_jobs(folder: Path) -> list[dict[str, Any]]:
     jobs = []
     for side, other in (SIDES, SIDES[::-1]):
         jobs += [
-            job("plain", side, folder),
+            job("whole", side, folder),
             job("everything", side, folder, **EVERYTHING),
             job("with norm", side, folder, *NO_ADAM, batch_size=32, **BARE),
             job("no norm", side, folder, *NO_NORM, batch_size=32, **BARE),
-            job("stopped", side, folder, dropout=0.3, interrupt=[1, 15]),
-            job("whole", side, folder, dropout=0.3),
+            job("stopped", side, folder, interrupt=[1, 15]),
         ]  # fmt: skip
         # Each side goes on where the other was stopped.
-        resumed = job("resumed", side, folder, dropout=0.3, ckpt_path="last")
+        resumed = job("resumed", side, folder, ckpt_path="last")
         resumed["options"]["run_dir"] = str(folder / f"stopped-{other}")
         jobs.append(resumed)
     # Those that go on need those that were stopped.

@@ -169,7 +169,7 @@ words = (
 
 
 @pytest.mark.fault("any text for any flag", kind="input")
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(flag=st.sampled_from([*NAMES, "config", "images"]), value=words, joined=st.booleans())
 def test_any_text_for_any_flag_gives_a_configuration_or_one_line(
     flag: str, value: str, joined: bool

@@ -258,6 +258,7 @@ def test_two_downloads_at_once_both_end_well(mirror: Mirror) -> None:
     assert len(load("mnist", "data")["test"]) == 60
 
 
+@pytest.mark.long
 @pytest.mark.fault("a download that fails or never ends", kind="data")
 def test_a_download_that_is_killed_leaves_nothing_that_is_trusted(mirror: Mirror) -> None:
     mirror.behaviour, mirror.only = "stall", f"{TEST_IMAGES}.gz"

@@ -23,6 +23,7 @@ from shared.config import Config
 from shared.data import DATASETS, load
 from shared.data.images import grey, open_picture
 from shared.errors import RunError
+from shared.files import SIDES
 from shared.pictures import fit, make_loader
 
 # Pictures of a folder are used whole, and nothing is looked for on them.
@@ -338,35 +339,31 @@ def test_one_line_for_each_picture_in_the_order_they_were_given(
 @pytest.mark.parametrize(
     ("page", "at_least"),
     # Measured: 98 of 100 in each case, where 99 to 100 of the same pictures as they are in the
-    # dataset are right; chance is 10. Five more may go wrong with other versions of a library.
+    # dataset are right; chance is 10.
     [
-        (dict(), 93),
-        (dict(paper=0, ink=255), 93),
-        (dict(paper=210, ink=60, height=90, at=(90, 20)), 93),
+        (dict(), 37),
+        (dict(paper=0, ink=255), 37),
+        (dict(paper=210, ink=60, height=90, at=(90, 20)), 37),
     ],
     ids=["dark on light", "light on dark", "grey and small"],
 )
-def test_enlarged_test_pictures_are_recognised(
-    page: dict, at_least: int, trained: dict[str, Run]
-) -> None:
+def test_enlarged_test_pictures_are_recognised(page: dict, at_least: int, trained: Path) -> None:
     """By one side: the next test is that the other answers alike."""
     test = load("digits", "data")["test"]
-    chosen = torch.cat([torch.nonzero(test.labels == digit)[:10, 0] for digit in range(10)])
+    chosen = torch.cat([torch.nonzero(test.labels == digit)[:4, 0] for digit in range(10)])
     files = [f"{index}.png" for index in chosen.tolist()]
     for index, file in zip(chosen.tolist(), files, strict=True):
         on_paper(test.images[index, 0].numpy(), **page).save(file)
     predict = importlib.import_module("raw_pytorch.predict").predict
-    probabilities = predict(short(run_dir=str(trained["raw_pytorch"].folder)), files)
+    probabilities = predict(short(run_dir=str(trained)), files)
     assert int((probabilities.argmax(dim=1) == test.labels[chosen]).sum()) >= at_least
 
 
-def test_both_sides_answer_alike_to_the_bit(trained: dict[str, Run], seven: np.ndarray) -> None:
+def test_both_sides_answer_alike_to_the_bit(trained: Path, seven: np.ndarray) -> None:
     on_paper(seven).save("7.png")
     answers = [
-        importlib.import_module(f"{side}.predict").predict(
-            short(run_dir=str(run.folder)), ["7.png"]
-        )
-        for side, run in trained.items()
+        importlib.import_module(f"{side}.predict").predict(short(run_dir=str(trained)), ["7.png"])
+        for side in SIDES
     ]
     assert torch.equal(*answers)
     assert answers[0].argmax() == 7

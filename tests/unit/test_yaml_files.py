@@ -196,7 +196,7 @@ def configs(draw: st.DrawFn) -> Config:
     return Config(**values)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(configs())
 @example(Config(data_dir="~/x", run_dir="~x", ckpt_path="nULL"))
 @example(Config(data_dir="None", run_dir="None", ckpt_path="{}"))

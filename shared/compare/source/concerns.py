@@ -59,23 +59,24 @@ def total(places: list[Place]) -> int:
 def marks(source: str) -> list[tuple[str, int, frozenset[int]]]:
     """The tags in a file, those in comments first: each with the first line that it marks, and with
     all of them."""
-    tree, text, code = ast.parse(source), source.splitlines(), code_lines(source)
+    nodes, text = list(ast.walk(ast.parse(source))), source.splitlines()
+    code = code_lines(source)
     tags = {
         token.start[0]: TAG.findall(token.string)
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT and TAG.search(token.string)
     }
-    beside = {row: _beside(tree, row, tags.keys()) for row in tags.keys() & code}
+    beside = {row: _beside(nodes, row, tags.keys()) for row in tags.keys() & code}
     found = []
     for comment in sorted(tags):
         row = next(n for n in range(comment, len(text) + 1) if n in code)
         if row == comment:
             lines = beside[row]
         else:
-            lines = _below(tree, row, text)
+            lines = _below(nodes, row, text)
             lines -= {n for other in beside.keys() & lines for n in beside[other]}
         found += [(tag, row, lines) for tag in tags[comment]]
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             first = getattr(node, "lineno", 1)
             lines = set(range(first, getattr(node, "end_lineno", len(text)) + 1))
@@ -83,27 +84,27 @@ def marks(source: str) -> list[tuple[str, int, frozenset[int]]]:
     return [(tag, first, frozenset(lines & code)) for tag, first, lines in found]
 
 
-def _beside(tree: ast.Module, row: int, tagged: Collection[int]) -> set[int]:
+def _beside(nodes: list[ast.AST], row: int, tagged: Collection[int]) -> set[int]:
     """What a tag at the end of a line marks; `tagged` are the lines of all comments with tags."""
-    for node in ast.walk(tree):
+    for node in nodes:
         # Where a line says `else:`, no statement begins.
         body, after = _statements(node, "body"), _statements(node, "orelse")
         if body and after and _lines(body[-1])[-1] < row < after[0].lineno:
             return set(range(row, _lines(after[-1])[-1] + 1))
     for end in ("lineno", "end_lineno"):
-        nodes = [n for n in ast.walk(tree) if getattr(n, end, 0) == row]
-        if nodes:
-            node = max(nodes, key=lambda n: len(_lines(n)))
+        there = [n for n in nodes if getattr(n, end, 0) == row]
+        if there:
+            node = max(there, key=lambda n: len(_lines(n)))
             body = _statements(node, "body")
             has_tags = any(line in tagged for line in _lines(node) if line != row)
             return set(range(row, body[0].lineno)) if body and has_tags else set(_lines(node))
     return {row}
 
 
-def _below(tree: ast.Module, row: int, text: list[str]) -> set[int]:
+def _below(nodes: list[ast.AST], row: int, text: list[str]) -> set[int]:
     """What a tag above marks: from the statement that begins on the line to an empty line or to the
     next comment with a tag; where no statement begins there, the argument."""
-    for node in ast.walk(tree):
+    for node in nodes:
         for siblings in (_statements(node, "body"), _statements(node, "orelse")):
             starts = [n.lineno for n in siblings]
             if row not in starts:
@@ -115,7 +116,7 @@ def _below(tree: ast.Module, row: int, text: list[str]) -> set[int]:
                     break
                 lines.update(_lines(sibling))
             return lines
-    return _beside(tree, row, ())
+    return _beside(nodes, row, ())
 
 
 def _lines(node: ast.AST) -> range:
