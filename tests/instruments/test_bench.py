@@ -23,6 +23,7 @@ from shared.data import load
 from shared.errors import RunError
 from shared.files import SIDES
 from shared.model import ConvNet
+from shared.processes import run_module
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,31 @@ def test_a_program_is_timed_as_it_is(tmp_path):
     assert times.memory is not None and times.memory > 50_000_000
     # What has been taken of the CPU before the first step, of which there is one thread.
     assert times.cpu is not None and 0 < times.cpu < times.steps[0] + 1
+
+
+NEEDLESS = {"torchmetrics", "torchvision", "pytorch_lightning", "sklearn", "scipy", "matplotlib"}
+UNTIL_THE_FIRST_STEP = """
+import os, runpy, sys
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+def stop(*_):
+    print(*{name.partition(".")[0] for name in sys.modules}, flush=True)
+    os._exit(0)
+
+register_optimizer_step_post_hook(stop)
+sys.argv = ["raw_pytorch", "train"]
+runpy.run_module("raw_pytorch", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.long
+def test_by_hand_nothing_is_loaded_before_the_first_step_that_it_does_not_need(tmp_path):
+    (tmp_path / "until.py").write_text(UNTIL_THE_FIRST_STEP)
+    done = run_module("until", folder=tmp_path)
+    assert done.status == 0, done.err
+    loaded = set(done.out.splitlines()[-1].split())
+    assert {"torch", "tensorboard", "raw_pytorch"} <= loaded
+    assert not NEEDLESS & loaded
 
 
 def test_a_program_is_left_after_the_steps_that_were_asked_for(tmp_path, monkeypatch):
