@@ -186,9 +186,8 @@ def reduce(task: Task, repeat: int, times: Times) -> BenchRun:
     Raises:
         RunError: it took another number of steps than its epochs have.
     """
-    expected = 1 if task.only_start else task.epochs * task.steps_per_epoch
-    if task.who not in BARE and task.processes == 1 and len(times.steps) != expected:
-        raise RunError(f"{task.who} took {len(times.steps)} steps; expected {expected}")
+    if task.who not in BARE and task.processes == 1 and len(times.steps) != task.steps:
+        raise RunError(f"{task.who} took {len(times.steps)} steps; expected {task.steps}")
     epoch = epoch_seconds(times.steps, task.steps_per_epoch) if times.steps else None
     if times.fit is not None:
         epoch = times.fit / task.epochs

@@ -55,6 +55,15 @@ class Task:
     def steps_per_epoch(self) -> int:
         return math.ceil(self.images / self.batch_size / self.processes)
 
+    @property
+    def steps(self) -> int:
+        """How many of them one process takes in all."""
+        if self.only_start:
+            return 1
+        if self.part == "ladder":  # the one epoch that is timed, and the step after it
+            return self.steps_per_epoch + 1
+        return self.epochs * self.steps_per_epoch
+
     def arguments(self, run_dir: Path | None = None) -> list[str]:
         """The flags of train, all of them."""
         return [

@@ -129,14 +129,15 @@ def thread_rows(result: BenchResult, code: str = "en") -> list[list[str]]:
 
 
 def memory_rows(result: BenchResult, code: str = "en") -> list[list[str]]:
-    """Megabytes at the most of runs that last longer and longer: what ran, and both sides."""
+    """Megabytes at the most of a run and of one that lasts twice as long: what ran, and both
+    sides."""
     rows = []
-    for part, point in (("start", ""), ("alone", "1"), ("digits", "")):
+    for part, point in (("alone", "1"), ("digits", "")):
         found = [measured(result, part, point, side, MEMORY) for side in SIDES]
         cells = [cell.text() for cell in found if cell is not None]
         if len(cells) == len(SIDES):
             epochs = str(select(result, part, point, SIDES[0])[0]["epochs"])
-            rows.append([say(f"memory {part}", code, epochs=epochs), *cells])
+            rows.append([say("memory epochs", code, epochs=epochs), *cells])
     return rows
 
 

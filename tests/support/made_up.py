@@ -20,12 +20,11 @@ CPU = {"torch": 2.0, "optimizer": 4.0, "raw_pytorch": 5.0, "pytorch_lightning": 
 def made_up(task: Task, repeat: int) -> Times:
     """Steps in even time, and 10 ms between two epochs; every repetition a percent slower."""
     step = STEP.get(task.who, 1300.0) * 1e-6 * (1 + repeat / 100)
-    count = 1 if task.only_start else task.epochs * task.steps_per_epoch
-    steps = [3 + i * step + i // task.steps_per_epoch * 0.01 for i in range(count)]
+    steps = [3 + i * step + i // task.steps_per_epoch * 0.01 for i in range(task.steps)]
     ended = steps[-1] + 0.5
     if task.who in BARE:
         return Times([], 3.0, CPU[task.who] * (1 + repeat / 100), 500_000_000)
-    fit = (count * step + task.epochs * 0.01) * task.copies if task.who in SIDES else None
+    fit = (task.steps * step + task.epochs * 0.01) * task.copies if task.who in SIDES else None
     if task.part in SERIES:
         return Times(steps, fit=fit)
     if task.processes > 1:

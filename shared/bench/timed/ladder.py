@@ -69,10 +69,11 @@ class Batches:
 
 
 def train_on(name: str, config: Config, batches: list[Any]) -> None:
-    """Train on one rung."""
+    """Train on one rung, for an epoch and the step after it: from first step to first step, an
+    epoch is whole."""
     rung = RUNGS[name]
     if rung is None:
-        limit.train_bare(config, batches)
+        limit.train_bare(config, batches, len(batches) + 1)
         return
     with tempfile.TemporaryDirectory() as folder:
         climb_on(rung, config, Batches(batches), folder)
@@ -96,6 +97,7 @@ def climb_on(rung: Rung, config: Config, batches: Batches, folder: str) -> None:
     trainer = pl.Trainer(
         accelerator=limit.device_name(config),
         max_epochs=config.max_epochs,
+        max_steps=len(batches) + 1,
         logger=TensorBoardLogger(folder) if rung.tensorboard else False,
         callbacks=callbacks,
         enable_progress_bar=bool(rung.bar),
