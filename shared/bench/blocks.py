@@ -125,7 +125,7 @@ def found_block(result: BenchResult, code: str) -> str:
         if function["where"].endswith(" _call_lightning_module_hook"):
             values["hook_calls"] = f"{function['calls']:.0f}"
             values["hook_share"] = f"{function['share']:.0%}"
-    keys = ["version", "driver", "log", "metric", "compiler"]
+    keys = ["import", "driver", "log", "metric", "compiler"]
     if "hook_calls" in values:
         keys.insert(-1, "name")
     return "\n".join(f"- {say(f'found {key}', code, **values)}" for key in keys)

@@ -178,18 +178,16 @@ def measured() -> dict[str, str]:
 
 def accuracy_table(results: list[dict[str, Any]]) -> str:
     """A row for each dataset, from what `make accuracy` has left."""
-    columns = [f"{what}, {side}" for side in SIDES for what in (SEEDS, "training")]
+    columns = [f"{SEEDS}, {side}" for side in SIDES]
     rows = []
     for result in results:
         row = [result["dataset"], str(result["epochs"])]
         for side in SIDES:
             runs = [run for run in result["runs"] if run["implementation"] == side]
             accuracies = [run["test_accuracy"] for run in runs]
-            seconds = statistics.median(run["fit_seconds"] for run in runs)
             row.append(f"{statistics.mean(accuracies):.2%} ({min(accuracies):.2%})")
-            row.append(f"{seconds:.1f} s")
         rows.append(row)
-    return table(["dataset", "epochs", *columns], rows, "lrrrrr")
+    return table(["dataset", "epochs", *columns], rows, "lrrr")
 
 
 def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:

@@ -31,7 +31,7 @@ MOST = 10  # functions that are kept
 # Lines that the findings are about: a file of a package, and what stands in the line.
 LINES = {
     "driver": ("lightning_fabric", "__init__.py", "PYTORCH_NVML_BASED_CUDA_CHECK"),
-    "version": ("lightning_fabric", "utilities/imports.py", 'compare_version("torchmetrics"'),
+    "metrics": ("pytorch_lightning", "core/module.py", "from torchmetrics import"),
     "vision": ("torchmetrics", "functional/image/arniqa.py", "from torchvision import"),
     "moved": (
         "pytorch_lightning", "trainer/connectors/logger_connector/result.py", "[key].to(value",
