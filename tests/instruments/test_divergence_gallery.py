@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from support.divergence.watching import one_of_each, recorded, training
+from support.fewer import fewer
 from support.mistaken import made
 
 import shared.data
@@ -26,16 +26,7 @@ SMALL = {**OPTIONS, "batch_size": 16, "width": 4}
 
 @pytest.fixture(autouse=True)
 def an_eighth_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = shared.data.load
-
-    def small(*args: Any) -> dict[str, Any]:
-        splits = load(*args)
-        for name, count in (("train", 157), ("val", 23), ("test", 45)):
-            split = splits[name]
-            split.images, split.labels = split.images[:count], split.labels[:count]
-        return splits
-
-    monkeypatch.setattr(shared.data, "load", small)
+    monkeypatch.setattr(shared.data, "load", fewer(shared.data.load, slice(0, None, 8)))
 
 
 # The gallery. Mistakes that need two processes are made by `make mistakes`, and one of them here.

@@ -10,12 +10,13 @@ import importlib
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fewer import fewer
 from support.record import SIDES, Record, assert_equal_runs, points, recording
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -94,18 +95,6 @@ def _forget() -> None:
         del sys.modules[name]
 
 
-def quarter(load: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Every fourth picture of each split."""
-
-    def loaded(*args: Any) -> dict[str, Any]:
-        splits = load(*args)
-        for split in splits.values():
-            split.images, split.labels = split.images[1::4], split.labels[1::4]
-        return splits
-
-    return loaded
-
-
 def pictures(run_dir: Path) -> list[tuple[int, bytes]]:
     """The pictures of batches in TensorBoard, with their steps."""
     events = EventAccumulator(str(run_dir), size_guidance={"images": 0}).Reload()
@@ -120,7 +109,7 @@ def trained(folder: Path, change: Change, **flags: Any) -> dict[str, Record]:
     with changed_project(folder / "project", change):
         data = importlib.import_module("shared.data")
         if not flags:
-            data.load = quarter(data.load)
+            data.load = fewer(data.load, slice(1, None, 4))
         config = importlib.import_module("shared.config").Config
         for side in SIDES:
             options = dict(max_epochs=3, batch_size=48, dropout=0.2, lr=0.2, log_every_n_steps=4)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.fewer import fewer
 from support.programs import Outcome
 from support.record import SIDES, at_batch
 
@@ -27,15 +28,7 @@ TRAIN, OTHERS = 40, 18
 
 @pytest.fixture(autouse=True)
 def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = shared.data.load
-
-    def few(*args: Any) -> dict[str, shared.data.ImageDataset]:
-        splits = load(*args)
-        for name, split in splits.items():
-            count = TRAIN if name == "train" else OTHERS
-            split.images, split.labels = split.images[:count], split.labels[:count]
-        return splits
-
+    few = fewer(shared.data.load, slice(TRAIN), slice(OTHERS))
     monkeypatch.setattr(shared.data, "load", few)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.fewer import fewer
 from support.record import (
     SIDES,
     Record,
@@ -176,15 +177,7 @@ def live_scaler(monkeypatch) -> dict[str, list[torch.amp.GradScaler]]:
 
     monkeypatch.setattr(lightning.train, "trainer_options", with_scaler)
     # Float16 takes a CPU a hundred times as long: 160 images have to do.
-    load = shared.data.load
-
-    def small(*args: Any) -> dict[str, Any]:
-        splits = load(*args)
-        for split in splits.values():
-            split.images, split.labels = split.images[:160], split.labels[:160]
-        return splits
-
-    monkeypatch.setattr(shared.data, "load", small)
+    monkeypatch.setattr(shared.data, "load", fewer(shared.data.load, slice(160)))
     return made
 
 

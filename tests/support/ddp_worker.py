@@ -30,6 +30,7 @@ import shared.data
 import shared.model
 from shared.config import Config
 from shared.errors import Interrupted, RunError, run
+from support.fewer import fewer
 from support.record import at_batch, recording, spoiled_loss
 
 # Whole batches in one process and in two, so that the same samples make the same global batch.
@@ -41,13 +42,7 @@ def whole_batches() -> Iterator[None]:
     """Train on so many images that no process has to be given some twice."""
     load = shared.data.load
 
-    def shortened(*args: Any) -> Any:
-        splits = load(*args)
-        train = splits["train"]
-        train.images, train.labels = train.images[:WHOLE_BATCHES], train.labels[:WHOLE_BATCHES]
-        return splits
-
-    shared.data.load = shortened
+    shared.data.load = fewer(load, slice(WHOLE_BATCHES), slice(None))
     try:
         yield
     finally:

@@ -34,6 +34,7 @@ from torch.utils.tensorboard.writer import FileWriter
 
 import shared.data
 from shared.errors import run
+from support.fewer import fewer
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS, BATCHES, BATCH = 3, 4, 20
@@ -116,16 +117,7 @@ def work(side: str, run_dir: str, moment: Moment | None, log: str, arguments: li
     set_start_method("fork", force=True)  # for the workers of a loader, as in any other process
     torch.set_num_threads(1)
     clock = Clock(Path(run_dir), moment)
-    load, cross_entropy, save, add_event = (
-        shared.data.load, F.cross_entropy, torch.save, FileWriter.add_event,
-    )  # fmt: skip
-
-    def few(*args: Any) -> dict[str, shared.data.ImageDataset]:
-        splits = load(*args)
-        for name, split in splits.items():
-            count = BATCHES * BATCH if name == "train" else BATCH
-            split.images, split.labels = split.images[:count], split.labels[:count]
-        return splits
+    cross_entropy, save, add_event = F.cross_entropy, torch.save, FileWriter.add_event
 
     def counted_loss(*args: Any, **kwargs: Any) -> torch.Tensor:
         clock.passes("step" if torch.is_grad_enabled() else "validation")
@@ -156,7 +148,8 @@ def work(side: str, run_dir: str, moment: Moment | None, log: str, arguments: li
 
     pid, get_batch = os.getpid(), shared.data.ImageDataset.__getitems__
     shared.data.ImageDataset.__getitems__ = counted_batch
-    shared.data.load, F.cross_entropy, torch.save = few, counted_loss, counted_save
+    shared.data.load = fewer(shared.data.load, slice(BATCHES * BATCH), slice(BATCH))
+    F.cross_entropy, torch.save = counted_loss, counted_save
     FileWriter.add_event = counted_event
     for name in ("add_figure", "add_graph"):  # these take as long as all the rest
         setattr(SummaryWriter, name, lambda *_, **__: None)

@@ -53,25 +53,24 @@ def test_the_summary_is_complete_and_readable(one_epoch, side):
     assert [key for key in KEYS if key not in written] == []
 
 
-def test_the_closing_lines_fit_on_80_columns(trained, side, capsys):
-    print_summary(trained[side].summary)
+def test_the_closing_lines_fit_on_80_columns(one_epoch, side, capsys):
+    print_summary(one_epoch[side].summary)
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
-def test_both_sides_learn_the_whole_recipe_to_the_same_weights(trained):
-    raw, lightning = (trained[side].summary for side in ("raw_pytorch", "lightning"))
+@pytest.mark.long
+def test_both_sides_learn_the_whole_recipe_to_the_same_weights(fit):
+    raw, lightning = (fit(side, width=Config.width, max_epochs=None) for side in SIDES)
     assert raw["train_images"] == 1257
     for name in ("weights_sha256", "best_weights_sha256", "test_loss", "val_loss"):
         assert raw[name] == lightning[name]
 
 
 @pytest.mark.long
-def test_the_recipe_of_the_digits_reaches_99_percent_on_average(fit, trained):
+def test_the_recipe_of_the_digits_reaches_99_percent_on_average(fit):
     """The mean of five seeds, from the raw side: the other is equal to the bit."""
-    accuracies = [trained["raw_pytorch"].summary["test_accuracy"]] + [
-        fit("raw_pytorch", max_epochs=None, seed=seed, run_dir=f"{seed}")["test_accuracy"]
-        for seed in range(1, 5)
-    ]
+    recipe = dict(width=Config.width, max_epochs=None)
+    accuracies = [fit("raw_pytorch", seed=seed, **recipe)["test_accuracy"] for seed in range(5)]
     assert sum(accuracies) / 5 >= 0.99
 
 

@@ -188,6 +188,7 @@ class Tracer:
         if self.side == "lightning":
             self.hook_bases = interfaces()
             self.hook_names = set().union(*self.hook_bases.values())
+            sys.setprofile(self.profile)
 
 
 @functools.cache
@@ -262,7 +263,6 @@ class Terminal(io.StringIO):
 
 def trace(side: str, programs: list[tuple[str, dict[str, Any]]]) -> list[Trace]:
     """The traces of programs of a side, run in this process, which is of no other use afterwards.
-    That of the first has the hooks, too, as they begin and return.
 
     Raises:
         Exception: whatever a program raised.
@@ -284,8 +284,6 @@ def trace(side: str, programs: list[tuple[str, dict[str, Any]]]) -> list[Trace]:
     for number in order:
         program, options = programs[number]
         tracer.events, tracer.batches = [], []
-        # Only the run that is shown is shown in time; to ask at every call takes as long again.
-        sys.setprofile(tracer.profile if number == 0 and tracer.hook_names else None)
         summary: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as folder:
             if program == "train":
