@@ -166,9 +166,8 @@ def cost_block(result: BenchResult, code: str = "en") -> str:
     rows = [[name, *(cell.split(" ")[0] for cell in cells)] for name, *cells in rows]
     cpu, cores = result["machine"]["cpu"], str(result["machine"]["cores"])
     used = str(result["settings"]["threads"])
-    where = word(
-        "cost where", repeats=repeats(result), cpu=cpu, used=used, cores=cores, date=result["date"]
-    )
+    runs = str(len(select(result, "mnist", "", SIDES[0])))
+    where = word("cost where", repeats=runs, cpu=cpu, used=used, cores=cores, date=result["date"])
     return f"{table(['', *SIDES], rows, 'lrr')}\n\n{where}"
 
 
