@@ -79,9 +79,10 @@ def ladder(axes: Axes, result: BenchResult) -> None:
         [a.median - a.least for a in added.values()],
         [a.most - a.median for a in added.values()],
     ]
-    names = [say(f"rung {name}") for name in added]
+    names = [say(f"rung {name}").replace("`", "") for name in added]
     axes.barh(names, medians, xerr=errors, color=LIGHTNING, ecolor=TEXT, capsize=2)
     axes.set(xlabel="µs a step more")
+    axes.locator_params(axis="x", nbins=5)
 
 
 def bars(axes: Axes, at: list[int], spreads: list[Spread], colour: str, label: str) -> None:
