@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
+from argparse import Namespace
 
 from shared.config import Config
 from shared.errors import run
@@ -26,9 +27,13 @@ def main() -> None:
     parser.add_argument("--accelerator", default="cpu", choices=("cpu", "cuda", "mps"))
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from shared.bench.measuring import make_bench
+    run(lambda: measure(args))
 
-    run(lambda: make_bench(args))
+
+def measure(args: Namespace) -> None:
+    from shared.bench.measuring import make_bench  # with torch, which --help need not
+
+    make_bench(args)
 
 
 if __name__ == "__main__":

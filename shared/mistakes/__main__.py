@@ -13,13 +13,17 @@ import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.errors import RunError, UsageError, run
 from shared.files import RUNS, write_atomically
 from shared.forks.client import open_forks
 from shared.mistakes.catalogue import Mistake, mistakes, twins
-from shared.mistakes.gallery import Exhibit, exhibit, right_key, right_run
 from shared.reporting.command_line import InstrumentParser
+from shared.signals import leave_on_signal
+
+if TYPE_CHECKING:
+    from shared.mistakes.gallery import Exhibit
 
 # Runs at the same time.
 AT_ONCE = 2
@@ -27,6 +31,7 @@ PATH = RUNS / "mistakes" / "mistakes.json"
 
 
 def main() -> None:
+    leave_on_signal()
     parser = InstrumentParser(prog="python -m shared.mistakes", description=__doc__)
     parser.add_argument("--only", default="", help="only mistakes with this in their name")
     args = parser.parse_args()
@@ -43,6 +48,9 @@ def make_mistakes(only: str) -> None:
     chosen = [mistake for mistake in (*mistakes(), *twins()) if only in mistake.name]
     if not chosen:
         raise UsageError(f"--only: got {only}; no mistake of the catalogue has this in its name")
+    # With torch, which --help and a wrong flag need not.
+    from shared.mistakes.gallery import exhibit, right_key, right_run
+
     exhibits: list[Exhibit] = []
     # Sums are taken in another order by more threads; and two runs have a core each.
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -7,6 +7,7 @@ python -m shared.puzzles 7      (make puzzle N=7)    opens one
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -15,11 +16,15 @@ from shared.forks.client import open_forks
 from shared.puzzles.catalogue import puzzles
 from shared.puzzles.progress import read_progress
 from shared.puzzles.saying import Speaker
+from shared.ranks import forget_leftovers
 from shared.reporting.command_line import InstrumentParser
 from shared.reporting.words import LANGUAGES
+from shared.signals import leave_on_signal
 
 
 def main() -> None:
+    leave_on_signal()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl+C leaves without a word
     parser = InstrumentParser(prog="python -m shared.puzzles", description=__doc__)
     parser.add_argument("number", nargs="?", metavar="N", help="the puzzle to open")
     parser.add_argument(
@@ -55,17 +60,21 @@ def play(number: str | None, speaker: Speaker) -> int:
         return 0
     if not (number.isdecimal() and 1 <= int(number) <= len(all_of_them)):
         raise UsageError(f"N: got {number}; expected a number from 1 to {len(all_of_them)}")
-    from shared.puzzles.session import Keyboard, Session  # with torch, which the list need not
-
+    try:
+        forget_leftovers()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     # Sums are taken in another order by another number of threads; one leaves a core to the editor.
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
+        from shared.puzzles.session import Keyboard, Session  # with torch, which the list need not
+
         with open_forks() as forks:
             session = Session(all_of_them, forks, speaker, Keyboard(sys.stdin.fileno()), show_line)
             return session.run(all_of_them[int(number) - 1])
-    except KeyboardInterrupt:  # which is how one leaves
+    except KeyboardInterrupt:  # one way to leave, as quit is: make would call 130 an error
         print()
-        return 130
+        return 0
 
 
 def show_line(line: str) -> None:

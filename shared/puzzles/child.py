@@ -11,11 +11,14 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import runpy
 import sys
 import traceback
 from pathlib import Path
 from typing import Any
+
+from torch.multiprocessing import ProcessRaisedException
 
 from shared.divergence.recording.recorder import Recorder
 
@@ -82,8 +85,24 @@ def steps_of(trainer: Any) -> int:
 
 def line_in(file: str, error: BaseException) -> int:
     """The innermost line of the file on the way to an error; 0 if there is none."""
+    if is_of_another_process(error):
+        told = re.findall(rf'File "{re.escape(file)}", line (\d+)', str(error))
+        return int(told[-1]) if told else 0
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return (lines or [0])[-1] or 0
+
+
+def said(error: BaseException) -> str:
+    """An error in one line, with its kind."""
+    lines = str(error).strip().splitlines() or [""]
+    if is_of_another_process(error):
+        return lines[-1]
+    return f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
+
+
+def is_of_another_process(error: BaseException) -> bool:
+    """Whether it tells of an error in a process that the file has started, with its traceback."""
+    return isinstance(error, ProcessRaisedException)
 
 
 def main() -> None:
@@ -106,9 +125,7 @@ def main() -> None:
         except SystemExit as error:
             result.update(how="left", line=line_in(file, error))
         except BaseException as error:
-            text = str(error).strip().splitlines() or [""]
-            said = f"{type(error).__name__}: {text[0]}".removesuffix(": ")
-            result.update(how="crashed", error=said, line=line_in(file, error))
+            result.update(how="crashed", error=said(error), line=line_in(file, error))
         faulthandler.cancel_dump_traceback_later()
     result.update(points=watch.points, copied=watch.copied)
     (folder / "result.json").write_text(json.dumps(result))

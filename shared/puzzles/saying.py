@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import linecache
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ class Speaker:
 
     def __init__(self, language: str) -> None:
         self.language = language
+        self.space = " " if language == "en" else ""  # between sentences
 
     def text(self, words: Text) -> str:
         return words[self.language].strip()
@@ -53,7 +55,8 @@ class Speaker:
                 title = padded(f"{INDENT}{mark} {puzzle.number:2}  {self.text(puzzle.title)}", 52)
                 aside = [self.say("hints used", hints=place.hints)[0]] if place.hints else []
                 aside += self.say("solution seen") if place.shown else []
-                lines.append((title + ", ".join(aside)).rstrip())
+                comma = self.text(WORDS["comma"]) + self.space
+                lines.append((title + comma.join(aside)).rstrip())
         left = next((p for p in puzzles if p not in solved), None)
         last = self.say("how to open", number=left.number) if left else self.say("all solved")
         return [*lines, "", *last]
@@ -77,20 +80,37 @@ class Speaker:
             before: the verdict on the try before this one.
         """
         mine = verdict.mine
-        place = self.say("line", line=mine.line)[0] + " " if mine.line else ""
-        shown = self.curves(mine) if mine.how == "finished" and mine.run.trained else []
+        is_run = mine.how == "finished" and mine.run.trained and not mine.copied
+        shown = self.curves(mine) if is_run else []
+        key = verdict.kind
         if puzzle.track == PORT and verdict.finding is not None:
             shown += [*first_difference(verdict.finding, (mine.file, puzzle.loop)), ""]
+            key = "differs at"
         values: dict[str, object] = {
-            "steps": mine.run.trained, "error": _ended(mine.error), "place": place,
-            "seconds": f"{mine.seconds:.0f}", "what": verdict.what,
+            "steps": mine.run.trained, "error": _ended(mine.error), "what": verdict.what,
+            "seconds": f"{mine.seconds:.0f}", **self.places(mine.line),
             "copied": os.path.relpath(mine.copied) if mine.copied else "",
+            **self.where(verdict.finding),
         }  # fmt: skip
-        shown += self.say(verdict.kind, **values)
+        shown += self.say(key, **values)
         if before is not None and verdict.kind == before.kind == "differs":
             steps = verdict.equal_steps - before.equal_steps
             shown += self.say("warmer" if steps > 0 else "colder") if steps else []
         return shown
+
+    def places(self, line: int) -> dict[str, str]:
+        """A line of the file, as a sentence begins with it and as one ends with it."""
+        if not line:
+            return {"place": "", "at": ""}
+        place, at = (self.say(key, line=line)[0] for key in ("line", "at line"))
+        return {"place": place + self.space, "at": self.space + at}
+
+    def where(self, finding: Finding | None) -> dict[str, object]:
+        """The step of a difference, and what differs."""
+        if finding is None:
+            return {}
+        kind = self.text(WORDS[f"in {kind_of(finding.cause)}"])
+        return {"step": finding.step, "kind": kind}
 
     def curves(self, mine: Try) -> list[str]:
         """The training loss step by step, and the accuracies that were logged."""
@@ -107,7 +127,8 @@ class Speaker:
             lines.append(f"{INDENT}{padded(names[0], 14)} {curve}")
         if accuracies:
             each = "  ".join(f"{value:.1%}" for value in accuracies[:6])
-            lines.append(f"{INDENT}{padded(names[1], 14)} {each}  {self.say('per epoch')[0]}")
+            aside = f"  {self.say('per epoch')[0]}" if len(accuracies) > 1 else ""
+            lines.append(f"{INDENT}{padded(names[1], 14)} {each}{aside}")
         return [*lines, ""] if lines else []
 
     def solved(self, puzzle: Puzzle, following: Puzzle | None) -> list[str]:
@@ -137,8 +158,7 @@ class Speaker:
                 return self.say("no step")
             if verdict.finding is None:
                 return self.say("no difference")
-            kind = self.text(WORDS[f"in {kind_of(verdict.finding.cause)}"])
-            return self.say("hint step", step=verdict.finding.step, kind=kind)
+            return self.say("hint step", **self.where(verdict.finding))
         if number == 2:
             return self.say("hint kind", kind=self.text(puzzle.mistake.shown))
         line = puzzle.line(source)
@@ -176,6 +196,7 @@ def first_difference(finding: Finding, files: tuple[Path, Path]) -> list[str]:
     """A difference in the words of the divergence tool, with lines of these two files alone."""
     from shared.divergence.report import finding_lines  # with torch, which the list need not
 
+    linecache.checkcache()  # the learner has changed the file since lines of it were shown
     names = [str(file.resolve()) for file in files]
     places = [
         [place for place in where if place[0] == name]

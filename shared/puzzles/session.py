@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -25,6 +26,8 @@ from shared.puzzles.trying import Try, run_file
 # Seconds: between two looks at the file, and for a try, at least and as a multiple of the right
 # run's, since a machine may be slow.
 LOOK, LEAST, TIMES = 0.2, 10.0, 10.0
+# Seconds of a try after which the learner is told that it is still running.
+PATIENCE = 5.0
 # What one may type, by its first letter too.
 WORDS = ("hint", "solution", "reset", "list", "next", "quit")
 
@@ -74,6 +77,7 @@ class Session:
         self.verdict: Verdict | None = None
         self.is_solved = False
         self.trace: Trace | None = None
+        self.is_loaded = False
 
     def run(self, puzzle: Puzzle) -> int:
         """Open puzzles one after the other until the learner leaves.
@@ -103,7 +107,8 @@ class Session:
         COPIES.mkdir(parents=True, exist_ok=True)
         if not puzzle.copy.exists():
             write_atomically(puzzle.copy, puzzle.kept.read_bytes())
-        self.say(["", *self.speaker.say("loading"), ""])
+        loading = self.loading()
+        self.say(["", *loading, ""] if loading else [""])
         right = self.right_run(puzzle)
         limit = max(LEAST, TIMES * right.seconds)
         seen = None
@@ -122,7 +127,7 @@ class Session:
         """One question, until another puzzle is wanted. Returns that one; None to leave."""
         assert puzzle.question is not None
         if self.trace is None:
-            self.say(["", *self.speaker.say("loading"), *self.speaker.say("tracing")])
+            self.say(["", *self.loading(), *self.speaker.say("tracing")])
             self.trace = fresh_trace(self.forks)
         right = truth(puzzle.question, self.trace)
         self.say(["", *self.speaker.say("words and answers"), ""])
@@ -140,6 +145,11 @@ class Session:
                 self.solve(puzzle)
             self.say([""])
 
+    def loading(self) -> list[str]:
+        """What to say before libraries are loaded, which happens once."""
+        is_first, self.is_loaded = not self.is_loaded, True
+        return self.speaker.say("loading") if is_first else []
+
     def right_run(self, puzzle: Puzzle) -> Try:
         """The run that the learner's has to equal, made anew: its last bits are this machine's."""
         if puzzle.track == PORT:
@@ -153,6 +163,9 @@ class Session:
 
     def check(self, puzzle: Puzzle, right: Try, limit: float) -> None:
         """Run the learner's file, and say what came of it."""
+        late = self.speaker.say("still running", seconds=f"{limit:.0f}")
+        timer = threading.Timer(PATIENCE, self.say, [late])
+        timer.start()
         try:
             mine = run_file(self.forks, puzzle.copy, limit)
         except ChildProcessError as error:  # the warm Python has ended
@@ -162,6 +175,8 @@ class Session:
         except OSError as error:
             told = error.strerror or str(error)
             return self.say(self.speaker.say("unreadable", file=puzzle.copy, error=told))
+        finally:
+            timer.cancel()
         before, self.verdict = self.verdict, judge(puzzle, mine, right)
         self.is_solved = False
         self.say(self.speaker.verdict(puzzle, self.verdict, before))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.programs import is_gone, wait_for
 
 from shared import processes
 from shared.forks.client import Fork, Forks, open_forks
@@ -95,14 +96,7 @@ def test_a_group_is_ended_with_all_that_it_has_started(tmp_path):
     stop_group(process)
     assert process.returncode == -9
 
-    def is_gone() -> bool:
-        state = Path(f"/proc/{child}/stat")
-        return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
-
-    deadline = time.monotonic() + 30
-    while not is_gone():
-        assert time.monotonic() < deadline, "the child is still running"
-        time.sleep(0.02)
+    wait_for(lambda: is_gone(child), 30)
 
 
 @pytest.mark.parametrize(
@@ -225,13 +219,4 @@ def test_the_end_of_whoever_asked_ends_what_runs():
     with open("written.txt", "w") as output, open_forks(()) as forks:
         started = forks.start([sys.executable, "program.py"], Path.cwd(), output)
         started.answers.close()
-        for _ in range(600):
-            if not alive(started.pid):
-                return
-            subprocess.run(["sleep", "0.05"])
-    raise AssertionError("it is still running")
-
-
-def alive(process: int) -> bool:
-    state = Path(f"/proc/{process}/stat")
-    return state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        wait_for(lambda: is_gone(started.pid), 30)

@@ -13,8 +13,10 @@ from collections.abc import Callable
 
 import pytest
 from support.learner import ALL, CHINESE, ENGLISH, FIRST, QUESTIONS
-from support.programs import ROOT
+from support.programs import ROOT, wait_for
 
+from shared.compare.trace.events import OperationCall, Trace
+from shared.compare.trace.where import source
 from shared.divergence.command import Command, record
 from shared.divergence.comparing.differences import compare
 from shared.errors import RunError
@@ -25,6 +27,7 @@ from shared.puzzles.progress import PATH, Place, next_unsolved, read_progress, w
 from shared.puzzles.reading import truth
 from shared.puzzles.screen import WIDTH, sparkline, width, wrapped
 from shared.puzzles.session import Keyboard, Session
+from shared.puzzles.trying import Try
 
 
 class Typist:
@@ -54,6 +57,7 @@ def test_a_learner_asks_for_hints_mends_the_file_and_leaves(forks):
     session = Session(ALL, forks, ENGLISH, typist.keyboard, typist.show)
     assert session.run(FIRST) == 0
     said = "\n".join(typist.lines)
+    assert session.loading() == [], "what is loaded once is said once"
     places = [said.index(part) for part in (
         "Puzzle 1 of", "training loss", "Not yet:", "Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3",
         "Solved: 30 steps", "With Lightning",
@@ -106,6 +110,20 @@ def test_a_file_that_is_gone_is_said_and_nothing_ends(right):
     assert typist.lines == [f"{FIRST.copy} is gone; reset brings it back."]
 
 
+def test_a_try_that_takes_long_is_said_to_be_running(monkeypatch, right):
+    typist, lines = Typist(), []
+
+    def slow(*_: object) -> Try:
+        lines.extend(typist.lines)
+        wait_for(lambda: typist.lines)
+        return right
+
+    monkeypatch.setattr("shared.puzzles.session.PATIENCE", 0.1)
+    monkeypatch.setattr("shared.puzzles.session.run_file", slow)
+    session_of(typist).check(FIRST, right, 10)
+    assert lines == [] and typist.lines[0].startswith("It is still running; after 10 s")
+
+
 def test_the_end_of_stdin_ends_the_session():
     typist = Typist()
     os.close(typist.writing)
@@ -154,6 +172,19 @@ def test_the_list_is_shown_without_loading_anything(command):
     assert done.out.splitlines()[0] == CHINESE.the_list(ALL, {})[0]
 
 
+def test_what_another_job_has_left_in_the_environment_is_forgotten(command, monkeypatch):
+    left = {"WORLD_SIZE": "2", "SLURM_NTASKS": "2", "MASTER_ADDR": "10.255.255.1"}
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+
+    def leave() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shared.puzzles.__main__.open_forks", leave)
+    assert command("shared.puzzles", "1").status == 0
+    assert not left.keys() & os.environ.keys()
+
+
 @pytest.mark.long
 def test_a_run_in_a_fork_is_recorded_as_that_of_a_process_is(forks, tmp_path):
     shutil.copy(ROOT / "tests/support/fixtures/plain_script.py", tmp_path / "program.py")
@@ -180,7 +211,7 @@ def test_ctrl_c_leaves_quietly():
         assert process.poll() is None
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(60) == 0, "or make would call it an error"
     assert process.communicate()[1] == ""
 
 
@@ -201,8 +232,11 @@ def test_a_curve_in_one_line():
     assert len(sparkline([float(i) for i in range(1000)])) == 40
 
 
-def test_a_learner_answers_a_question(trace):
-    puzzle = QUESTIONS[0]
+def test_a_learner_answers_a_question():
+    puzzle, file = QUESTIONS[0], "pytorch_lightning/core/module.py"
+    number = [line.strip() for line in source(file)].index("optimizer.zero_grad()") + 1
+    frame = (file, number, "LightningModule.optimizer_zero_grad")
+    trace = Trace("", [OperationCall("optimizer.zero_grad", [frame], [], False)])
     right = truth(puzzle.question, trace)
     assert right.line is not None
     typist = Typist()

@@ -3,19 +3,22 @@ whatever else a learner's file does gets one clear answer."""
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from support.learner import ALL, ENGLISH, FIRST, QUESTIONS, SPEAKERS, tried
-from support.programs import ROOT
+from support.learner import ALL, CHINESE, ENGLISH, FIRST, QUESTIONS, SPEAKERS, tried
+from support.programs import ROOT, is_gone, wait_for
 
 from shared.divergence.causes import KINDS, kind_of
+from shared.divergence.comparing.finding import Finding
 from shared.puzzles.catalogue import FIND, PORT
 from shared.puzzles.judging import judge
 from shared.puzzles.progress import Place
 from shared.puzzles.reading import check, clues, fresh_trace, truth
-from shared.puzzles.saying import WORDS
+from shared.puzzles.saying import WORDS, first_difference
 from shared.puzzles.screen import WIDTH, width
 
 # What stands for all where all would take too long. The session below solves the first puzzle.
@@ -67,6 +70,8 @@ def test_a_port_is_not_done_at_first_and_the_answer_is_short(forks, right_run, p
     if verdict.finding is not None:
         assert any(line.startswith("FIRST DIFFERENCE") for line in lines)
         assert any(f"loops/{puzzle.name}:" in line for line in lines)
+        kind = CHINESE.text(WORDS[f"in {kind_of(verdict.finding.cause)}"])
+        assert f"在{kind}。" in CHINESE.verdict(puzzle, verdict, None)[-1]
 
 
 def test_a_loop_by_hand_is_no_port(forks, right_run):
@@ -147,6 +152,16 @@ def test_the_right_line_is_named_after_other_lines_have_changed():
     assert "changed too much" in " ".join(said)
 
 
+def test_the_lines_of_a_difference_are_those_of_the_file_as_it_is_now(tmp_path):
+    file, puzzle = tmp_path / "mine.py", next(p for p in ALL if p.track == PORT)
+    assert FIRST.mistake is not None
+    where = [(str(file), 1, "<module>")], [(str(puzzle.loop), 1, "<module>")]
+    finding = Finding(FIRST.mistake.cause, 1, "", where=where)
+    for line in ("first = 1", "and = another"):
+        file.write_text(line + "\n")
+        assert f"     {line}" in first_difference(finding, (file, puzzle.loop))
+
+
 # What a learner's file may do, the kind of answer, and a part of it in words.
 LOOP = FIRST.kept.read_text()
 STEP = "        optimizer.step()\n"
@@ -155,8 +170,13 @@ BAD = {
     "a byte of zero": (LOOP + "\0", "syntax", "no Python yet"),
     "a crash": (LOOP.replace(STEP, "        optimizer.stop()\n"), "crashed", "Line 38: Attr"),
     "an error of another file": ("import none_such\n" + LOOP, "crashed", "Line 1: ModuleNotF"),
-    "sys.exit": (LOOP.replace(STEP, "        raise SystemExit\n"), "left", "Line 38"),
+    "sys.exit": (LOOP.replace(STEP, "        raise SystemExit\n"), "left", "exit at line 38. A"),
     "os._exit": ("import os\n" + LOOP.replace(STEP, "        os._exit(0)\n"), "gone", "0 steps"),
+    "a crash of a process that it starts": (
+        "import torch.multiprocessing as mp\ndef work(rank):\n    rank.stop()\n"
+        "mp.start_processes(work, nprocs=2, start_method='fork')\n",
+        "crashed", "Line 3: AttributeError: 'int'",
+    ),
     "a full screen": (
         "import sys\nwhile True:\n    sys.stdout.write('x' * 10000)\n", "flood", "megabyte",
     ),
@@ -169,7 +189,7 @@ BAD = {
         "from shared.puzzles.finds.puzzle_02 import module\n", "copied", "finds/puzzle_02.py",
     ),
     "the solution read": (
-        f"print(open({str(FIRST.kept)!r}).read())\n" + FIRST.solution(), "copied", "Write it",
+        f"print(open({str(FIRST.kept)!r}).read())\n" + FIRST.solution(), "copied", "Write yours",
     ),
 }  # fmt: skip
 
@@ -191,7 +211,56 @@ def test_a_loop_that_never_ends_is_stopped_at_its_line(forks, right):
     verdict = judge(FIRST, tried(forks, "import time\nwhile True:\n    time.sleep(1)\n", 1), right)
     assert time.monotonic() - began < 30
     assert (verdict.kind, verdict.mine.line) == ("endless", 3)
-    assert "Line 3" in " ".join(ENGLISH.verdict(FIRST, verdict, None))
+    assert "stopped at line 3." in " ".join(ENGLISH.verdict(FIRST, verdict, None))
+    assert "在第 3 行被停止" in "".join(CHINESE.verdict(FIRST, verdict, None))
+
+
+def test_no_process_that_a_file_has_started_outlives_the_try(forks):
+    source = "import os, pathlib, time\nimport torch.multiprocessing as mp\ndef work(rank):\n"
+    source += f"    pathlib.Path({os.getcwd()!r}, str(os.getpid())).touch()\n    time.sleep(600)\n"
+    source += "mp.start_processes(work, nprocs=2, start_method='fork')\n"
+    mine = tried(forks, source, 2)
+    assert (mine.how, mine.line) == ("endless", 6)
+    started = [int(path.name) for path in Path().iterdir() if path.name.isdecimal()]
+    assert len(started) == 2
+    wait_for(lambda: all(is_gone(number) for number in started))
+
+
+EXACT = next(p for p in ALL if "two processes" in p.task["en"])
+SHARE = "Subset(test_set, range(self.global_rank, len(test_set), 2))"
+COUNTED = (
+    "self.accuracy.update(self.net(images).argmax(dim=1) == labels)\n"
+    '        self.log("test/accuracy", self.accuracy)'
+)
+AVERAGED = (
+    "accuracy = (self.net(images).argmax(dim=1) == labels).float().mean()\n"
+    '        self.log("test/accuracy", accuracy, sync_dist={})'
+)
+COUNTED_WRONGLY = {
+    "a sampler that pads": (
+        {SHARE: "test_set", "    use_distributed_sampler=False,\n": ""},
+        "test/pictures is 360 in A, 359 in B",
+    ),
+    "all in both": ({SHARE: "test_set"}, "test/pictures is 718 in A, 359 in B"),
+    "the first share alone": ({COUNTED: AVERAGED.format(False)}, "test/accuracy is"),
+    "a mean of two shares": ({COUNTED: AVERAGED.format(True)}, "test/accuracy is"),
+    "one process": (
+        {SHARE: "test_set", "devices=2": "devices=1"}, "test/processes is 1 in A, 2 in B",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", COUNTED_WRONGLY)
+def test_each_way_to_count_a_picture_twice_or_not_at_all_is_noticed(forks, right_run, name):
+    changes, part = COUNTED_WRONGLY[name]
+    source = EXACT.solution()
+    for right, wrong in changes.items():
+        assert right in source
+        source = source.replace(right, wrong)
+    verdict = judge(EXACT, tried(forks, source), right_run(EXACT))
+    assert verdict.kind == "differs" and verdict.equal_steps == 19
+    assert part in " ".join(ENGLISH.verdict(EXACT, verdict, None))
 
 
 VALIDATED = "    val_loss, val_accuracy = evaluate(module, val_loader)\n"

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.programs import ROOT, Outcome, wait_for
+from support.programs import ROOT, Outcome, is_gone, wait_for
+
+from shared.forks.client import Fork, open_forks
 
 
-def is_gone(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        return stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "temporary"
 
 
 @pytest.mark.fault("the divergence tool is stopped while a program runs", kind="left behind")
@@ -30,22 +32,74 @@ def is_gone(pid: int) -> bool:
 def test_a_divergence_tool_that_is_stopped_leaves_no_program_and_no_folder(
     number: signal.Signals,
     command: Callable[..., Outcome],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    temporary: Path,
     fault: Any,
 ) -> None:
-    (tmp_path / "program.py").write_text(
+    Path("program.py").write_text(
         "import os, time\n"
         "open('pid', 'w').write(str(os.getpid()))\n"
         f"os.kill(os.getppid(), {number:d})\n"
         "time.sleep(60)\n"
     )
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     done = command("shared.divergence", "program.py", "program.py")
     assert (done.status, done.err) == (130, "error: interrupted\n")
     assert is_gone(int(Path("pid").read_text()))
-    assert os.listdir("temporary") == []
+    assert os.listdir(temporary) == []
+    fault.sees(done.err)
+
+
+@pytest.mark.fault("the mistakes or a puzzle are stopped while a program runs", kind="left behind")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_mistakes_that_are_stopped_leave_no_program_and_no_folder(
+    number: signal.Signals,
+    command: Callable[..., Outcome],
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Any,
+) -> None:
+    def train(mistake: object, folder: Path, start: Callable) -> None:
+        Path("program.py").write_text("import time; time.sleep(60)")
+        with open("log", "w") as log:
+            started = start([sys.executable, "program.py"], Path.cwd(), os.environ, log)
+        Path("pid").write_text(str(started.pid))
+        os.kill(os.getpid(), number)
+        started.wait(30)
+
+    monkeypatch.setattr("shared.mistakes.gallery.right_run", train)
+    monkeypatch.setattr("shared.mistakes.__main__.open_forks", lambda: open_forks(()))
+    done = command("shared.mistakes", "--only", "zero_grad() forgotten")
+    assert (done.status, done.err) == (130, f"error: interrupted by {number.name}\n")
+    assert is_gone(int(Path("pid").read_text()))
+    assert os.listdir(temporary) == []
+    fault.sees(done.err)
+
+
+@pytest.mark.fault("the mistakes or a puzzle are stopped while a program runs", kind="left behind")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_puzzle_that_is_stopped_leaves_no_program_and_nothing_but_the_copy(
+    number: signal.Signals,
+    command: Callable[..., Outcome],
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Any,
+) -> None:
+    def watched(started: Fork, folder: Path, end: float) -> str:
+        Path("pid").write_text(str(started.pid))
+        os.kill(os.getpid(), number)
+        started.wait(30)
+        return ""
+
+    monkeypatch.setattr("shared.puzzles.trying._watched", watched)
+    monkeypatch.setattr("shared.puzzles.__main__.open_forks", lambda: open_forks(()))
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        done = command("shared.puzzles", "1")
+    asked = number == signal.SIGINT  # Ctrl+C is one way to leave
+    assert done.status == (0 if asked else 130)
+    assert done.err == ("" if asked else f"error: interrupted by {number.name}\n")
+    wait_for(lambda: is_gone(int(Path("pid").read_text())))
+    assert os.listdir(temporary) == []
+    assert os.listdir("runs/puzzles") == ["puzzle_01.py"]
     fault.sees(done.err)
 
 
@@ -116,3 +170,26 @@ def test_when_the_terminal_of_two_processes_is_closed_they_save_and_end(
     assert err.count("\n") == 1
     wait_for(lambda: started(tmp_path) == [], 60)
     fault.sees(err)
+
+
+class Interrupted:
+    """A module from which nothing can be imported before Ctrl+C is pressed."""
+
+    def __getattr__(self, name: str) -> None:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.fault("Ctrl+C while an instrument still loads its libraries", kind="left behind")
+@pytest.mark.parametrize("module", ["mistakes.gallery", "bench.measuring"])
+def test_an_instrument_that_is_stopped_while_it_loads_says_one_line(
+    module: str,
+    command: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    one_line: Callable,
+    fault: Any,
+) -> None:
+    monkeypatch.setitem(sys.modules, f"shared.{module}", Interrupted())
+    done = command(f"shared.{module.split('.')[0]}")
+    assert (done.status, done.out) == (130, "")
+    one_line(done.err, "interrupted")
+    fault.sees(done.err)
