@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import support.waiting  # noqa: F401  before torch
 import torch
 from filelock import FileLock
 from support.fewer import fewer

@@ -41,8 +41,7 @@ def main() -> None:
             raw, lightning = rows[-2:]
             same = "equal" if raw["weights_sha256"] == lightning["weights_sha256"] else "DIFFERENT"
             accuracies = f"{raw['test_accuracy']:.2%} {lightning['test_accuracy']:.2%}"
-            seconds = f"{raw['fit_seconds']:.1f} s {lightning['fit_seconds']:.1f} s"
-            print(f"seed {seed}  test {accuracies}  fit {seconds}  weights {same}", flush=True)
+            print(f"seed {seed}  test {accuracies}  weights {same}", flush=True)
     result = {"dataset": config.dataset, "epochs": config.max_epochs, "runs": rows}
     path = RUNS / "accuracy" / f"{config.dataset}.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -126,8 +126,10 @@ def claim_rows(result: BenchResult) -> list[Claim]:
     shown = {name: f"{value:,.0f}" for name, value in found.items()}
     shown["per_epoch_ms"] = f"{found['per_epoch_ms']:.1f}"
     # With their ranges: most of them hold zero.
-    rungs = [rung for rung in rung_times(result) if rung.added]
-    shown |= {f"{rung.name}_us": rung.added.text("+,.0f") for rung in rungs if rung.added}
+    rungs = {rung.name: rung for rung in rung_times(result)}
+    shown |= {f"{name}_us": rung.added.text("+,.0f") for name, rung in rungs.items() if rung.added}
+    for name in ("written", "tuned"):
+        shown[f"all_{name}_us"] = rungs[name].over_loop.text("+,.0f")
     claims = []
     for name, text in texts().items():
         state = RULES[name](found) if name in RULES else "judgement"
@@ -140,10 +142,10 @@ def claim_rows(result: BenchResult) -> list[Claim]:
 
 
 def claims_block(result: BenchResult, code: str = "en") -> str:
-    """The block of the README, in a language."""
+    """The block of the README, in a language; empty without rows."""
     head = [say(key, code) for key in ("promise", "measured", "again", "says")]
     cells = [
         (claim.promise[code], claim.measured[code], claim.command, claim.verdict[code])
         for claim in claim_rows(result)
     ]
-    return table(head, cells, "llll")
+    return table(head, cells, "llll") if cells else ""

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from shared.bench.results import BenchResult
 from shared.bench.spreads import (
+    GROWTH,
     Spread,
     epoch_overhead,
+    line,
+    measured,
     overhead_line,
     points,
     rung_times,
-    select,
     share,
-    spread,
 )
 from shared.bench.words import say
 from shared.files import SIDES, write_atomically
@@ -40,15 +41,22 @@ def overhead(axes: Axes, result: BenchResult) -> None:
     axes.set(xlabel="steps in an epoch", ylabel="ms more for an epoch")
 
 
-def sides(part: str, label: str) -> Plot:
+def sides(part: str, x: str, y: str) -> Plot:
+    """Both sides over an axis of growth, with the straight line through their medians."""
+
     def plot(axes: Axes, result: BenchResult) -> None:
         counts = points(result, part)
         for side, colour in zip(SIDES, (RAW, LIGHTNING), strict=True):
-            groups = [select(result, part, count, side) for count in counts]
-            there = [(int(c), g) for c, g in zip(counts, groups, strict=True) if g]
-            spreads = [spread([row["step_us"] / 1000 for row in group]) for _, group in there]
-            bars(axes, [count for count, _ in there], spreads, colour, side)
-        axes.set(xlabel=label, ylabel="ms a step")
+            found = {int(n): measured(result, part, n, side, GROWTH[part]) for n in counts}
+            there = {count: cell for count, cell in found.items() if cell is not None}
+            label = side
+            if straight := line(result, part, side):
+                ends = [0, max(there)]
+                heights = [straight.at_nothing + straight.each * end for end in ends]
+                axes.plot(ends, heights, color=colour, linewidth=1, linestyle=":")
+                label = f"{side}: {straight.at_nothing:.1f} + {straight.each:.2f} n"
+            bars(axes, [*there], [*there.values()], colour, label)
+        axes.set(xlabel=x, ylabel=y)
         axes.set_ylim(bottom=0)
 
     return plot
@@ -71,9 +79,10 @@ def ladder(axes: Axes, result: BenchResult) -> None:
         [a.median - a.least for a in added.values()],
         [a.most - a.median for a in added.values()],
     ]
-    names = [say(f"rung {name}") for name in added]
+    names = [say(f"rung {name}").replace("`", "") for name in added]
     axes.barh(names, medians, xerr=errors, color=LIGHTNING, ecolor=TEXT, capsize=2)
     axes.set(xlabel="µs a step more")
+    axes.locator_params(axis="x", nbins=5)
 
 
 def bars(axes: Axes, at: list[int], spreads: list[Spread], colour: str, label: str) -> None:
@@ -88,8 +97,12 @@ FIGURES: dict[str, tuple[str, Plot]] = {
     "overhead": ("steps", overhead),
     "ladder": ("ladder", ladder),
     "width": ("limit", width),
-    "batch_size": ("batch_size", sides("batch_size", "images in a batch")),
-    "workers": ("workers", sides("workers", "workers that load batches")),
+    "channels": ("limit", sides("limit", "channels of the first convolution", "ms a step")),
+    "batch_size": ("batch_size", sides("batch_size", "images in a batch", "ms a step")),
+    "epochs": ("epochs", sides("epochs", "epochs", "ms to train")),
+    "steps": ("steps", sides("steps", "batches of 8 pictures", "ms an epoch")),
+    "processes": ("processes", sides("processes", "processes", "ms an epoch")),
+    "workers": ("workers", sides("workers", "workers that load batches", "ms an epoch")),
 }
 
 

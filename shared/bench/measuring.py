@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from shared.bench.figures import write_figures
 from shared.bench.machine import describe_machine
-from shared.bench.plan import Task, make_noise, plan
+from shared.bench.plan import BARE, SERIES, Task, make_noise, plan
 from shared.bench.results import (
     FOLDER,
     FULL,
@@ -23,10 +25,22 @@ from shared.bench.results import (
     read_bench,
 )
 from shared.bench.tables import terminal
-from shared.bench.timing import Times, epoch_seconds, step_seconds, time_ladder, time_program
+from shared.bench.timing import (
+    Times,
+    epoch_seconds,
+    profile_written,
+    step_seconds,
+    time_beside,
+    time_program,
+    time_series,
+    time_side,
+)
 from shared.data import find_folder
 from shared.errors import Interrupted, RunError, UsageError
 from shared.files import write_atomically
+
+# The part that is no run: where in Lightning a step's time goes.
+PROFILE = "profile"
 
 
 def make_bench(args: argparse.Namespace) -> None:
@@ -39,16 +53,20 @@ def make_bench(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         mnist = find_folder("mnist", args.data_dir)
         if mnist is None:
-            print(f"no MNIST in {args.data_dir} (--data_dir): left out; the limit is that of noise")
+            print(f"no MNIST in {args.data_dir} (--data_dir): left out")
         runs = plan(mnist, Path(folder) / "noise", args.quick)
         if args.only is not None:
-            parts = list(dict.fromkeys(task.part for task, _ in runs))
+            parts = [*dict.fromkeys(task.part for task, _ in runs), PROFILE]
             if args.only not in parts:
                 raise UsageError(f"--only: got {args.only}; give one of {', '.join(parts)}")
             runs = [(task, repeat) for task, repeat in runs if task.part == args.only]
         result = begin(args, len(runs))
         try:
             make_runs(runs, result, Path(folder), args)
+            if not result["profile"] and (args.only == PROFILE or not (args.quick or args.only)):
+                print("the profile of a step ...", flush=True)
+                result["profile"] = profile_written(common_flags(args))
+                write_atomically(UNFINISHED, dumps(result))
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted; {len(result['runs'])} of {len(runs)} runs are kept in {UNFINISHED}, "
@@ -75,6 +93,7 @@ def put_into_whole(result: BenchResult, part: str) -> tuple[BenchResult, Path]:
         return result, QUICK
     others = [row for row in whole["runs"] if row["part"] != part]
     whole["runs"] = [*others, *result["runs"]]
+    whole["profile"] = result["profile"] or whole["profile"]
     whole["planned"] = len(whole["runs"])
     write_atomically(FULL, dumps(whole))
     return whole, FULL
@@ -86,6 +105,7 @@ def begin(args: argparse.Namespace, planned: int) -> BenchResult:
     result: BenchResult = {
         "machine": describe_machine(), "settings": settings, "code": digest(),
         "date": time.strftime("%Y-%m-%d"), "planned": planned, "runs": [],
+        "profile": None,
     }  # fmt: skip
     FOLDER.mkdir(parents=True, exist_ok=True)
     if there := read_bench(UNFINISHED):
@@ -105,37 +125,59 @@ def make_runs(
     runs: list[tuple[Task, int]], result: BenchResult, folder: Path, args: argparse.Namespace
 ) -> None:
     """Make the runs that the result does not hold yet, and write it after each."""
-    common = ["--accelerator", args.accelerator, "--threads", str(args.threads)]
     done = {(r["part"], r["point"], r["who"], r["repeat"]) for r in result["runs"]}
     todo = [(t, n) for t, n in runs if (t.part, t.point, t.who, n) not in done]
     started = time.perf_counter()
-    rungs: dict[str, list[Times]] = {}
-    for index, (task, repeat) in enumerate(todo):
-        for noise in (Path(flag) for flag in task.flags if flag.startswith(f"{folder}/noise/")):
-            if not noise.exists():
-                make_noise(noise, int(noise.name))
-        if task.part == "ladder":
-            if not rungs:
-                rounds = 1 + max(n for t, n in runs if t.part == "ladder")
-                print(f"the ladder, {rounds} rounds in one process ...", flush=True)
-                epochs = ["--max_epochs", str(task.epochs + 1)]
-                flags = [*task.flags, "--batch_size", str(task.batch_size), *epochs, *common]
-                rungs = time_ladder(rounds, flags)
-            whole = rungs[task.who][repeat]
-            times = Times(whole.steps[: task.limit], whole.ended, whole.memory)
-        else:
-            run_dir = folder / f"{len(done)}-{index}"
-            times = time_program([*task.program(run_dir), *common], task.limit)
-        result["runs"].append(reduce(task, repeat, times))
+    for name, group in itertools.groupby(todo, key=lambda run: group_of(run[0])):
+        planned = list(group)
+        tasks = [task for task, _ in planned]
+        make_pictures(tasks, folder)
+        if name in SERIES.values():
+            print(f"{name}: {len(tasks)} short trainings in one process ...", flush=True)
+        for (task, repeat), times in zip(planned, timed(tasks, folder, args), strict=True):
+            result["runs"].append(reduce(task, repeat, times))
+            if task.part not in SERIES:
+                write_atomically(UNFINISHED, dumps(result))
+                what = f"{len(result['runs']):3} of {len(runs)}  {task.part} {task.point}"
+                passed = f"{(time.perf_counter() - started) / 60:4.1f} min"
+                print(f"{what:24} {task.who:18} {times.ended:6.1f} s  after {passed}", flush=True)
         write_atomically(UNFINISHED, dumps(result))
-        left = (time.perf_counter() - started) / (index + 1) * (len(todo) - index - 1)
-        row = result["runs"][-1]
-        what = f"{task.part} {task.point}".strip()
-        print(
-            f"{len(result['runs']):3} of {len(runs)}  {what:16} {task.who:12}"
-            f"{row['step_us']:9,.0f} µs a step   about {left / 60:.0f} min left",
-            flush=True,
-        )
+
+
+def group_of(task: Task) -> str:
+    """Tasks of one name that follow each other are timed together."""
+    return SERIES.get(task.part, task.part)
+
+
+def make_pictures(tasks: list[Task], folder: Path) -> None:
+    """Write the pictures of noise that the tasks ask for, where they are not there yet."""
+    for flag in dict.fromkeys(flag for task in tasks for flag in task.flags):
+        if flag.startswith(f"{folder}/noise/") and not Path(flag).exists():
+            make_noise(Path(flag), int(Path(flag).name))
+
+
+def common_flags(args: argparse.Namespace) -> list[str]:
+    """The flags of train that all runs have, unless a run has its own."""
+    return ["--accelerator", args.accelerator, "--threads", str(args.threads)]
+
+
+def timed(tasks: list[Task], folder: Path, args: argparse.Namespace) -> Iterator[Times]:
+    """The times of each task of a group, in order."""
+    common = common_flags(args)
+    if tasks[0].part in SERIES:
+        yield from time_series([(task.who, task.arguments()) for task in tasks], common)
+        return
+    for task in tasks:
+        run_dirs = [Path(tempfile.mkdtemp(dir=folder)) / "run" for _ in range(task.copies)]
+        arguments = [*common, *task.arguments(run_dirs[0])]
+        if task.who in BARE:
+            yield time_program(["-m", "shared.bench.timed.bare", task.who])
+        elif task.only_start:
+            yield time_program(["-m", task.who, "train", *arguments], limit=1)
+        elif task.copies > 1:
+            yield time_beside(task.who, arguments, run_dirs)
+        else:
+            yield time_side(task.who, arguments, run_dirs[0], alone=task.processes == 1)
 
 
 def reduce(task: Task, repeat: int, times: Times) -> BenchRun:
@@ -144,20 +186,36 @@ def reduce(task: Task, repeat: int, times: Times) -> BenchRun:
     Raises:
         RunError: it took another number of steps than its epochs have.
     """
-    expected = task.limit or task.epochs * task.steps_per_epoch
-    if len(times.steps) != expected:
-        raise RunError(f"{task.who} took {len(times.steps)} steps; expected {expected}")
-    epoch = epoch_seconds(times.steps, task.steps_per_epoch)
+    if task.who not in BARE and task.processes == 1 and len(times.steps) != task.steps:
+        raise RunError(f"{task.who} took {len(times.steps)} steps; expected {task.steps}")
+    epoch = epoch_seconds(times.steps, task.steps_per_epoch) if times.steps else None
+    if times.fit is not None:
+        epoch = times.fit / task.epochs
+    step = None
+    if len(times.steps) > 1:
+        step = step_seconds(times.steps, task.steps_per_epoch)
+    is_watched = times.cpu is not None
+    start = times.steps[0] if times.steps else times.ended
     return {
         "part": task.part,
         "point": task.point,
         "who": task.who,
         "repeat": repeat,
+        "images": task.images,
         "batch_size": task.batch_size,
+        "epochs": task.epochs,
         "steps_per_epoch": task.steps_per_epoch,
-        "step_us": round(step_seconds(times.steps, task.steps_per_epoch) * 1e6, 1),
-        "epoch_ms": None if epoch is None else round(epoch * 1e3, 2),
-        "first_step_s": round(times.steps[0], 3),
-        "total_s": round(times.ended, 3) if task.whole else None,
-        "memory_mb": round(times.memory / 1e6, 1),
+        "step_us": rounded(step, 1e6, 1),
+        "epoch_ms": rounded(epoch, 1e3, 2),
+        "fit_s": rounded(times.fit, 1, 4),
+        "start_s": rounded(start, 1, 3) if is_watched else None,
+        "start_cpu_s": rounded(times.cpu, 1, 3),
+        "total_s": rounded(times.ended, 1, 3) if times.accuracy is not None else None,
+        "test_accuracy": times.accuracy,
+        "memory_mb": rounded(times.memory, 1e-6, 1),
     }
+
+
+def rounded(value: float | None, unit: float, digits: int) -> float | None:
+    """A number in a smaller unit, with so many digits after the point."""
+    return None if value is None else round(value * unit, digits)

@@ -14,6 +14,14 @@ from shared.files import SIDES, write_atomically
 # Training images; noise() makes as many as are asked for.
 IMAGES = {"digits": 1257, "mnist": 55_000}
 WIDTHS = (16, 32, 48)
+# Beside which a start is held: see `timed/bare.py`.
+BARE = ("torch", "optimizer", "pytorch_lightning")
+# Parts whose runs are too short for a process each: those of one name here are made in one, one by
+# one.
+SERIES = {
+    "limit": "limit", "ladder": "ladder",
+    "steps": "growth", "epochs": "growth", "batch_size": "growth", "workers": "growth",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,12 +31,13 @@ class Task:
     Attributes:
         part: the table or figure it belongs to.
         point: where it stands on the axis of that figure, as text.
-        who: a side, the limit, or a rung of the ladder.
+        who: a side, the limit, a rung of the ladder, or what is bare.
         flags: those of train.
         images: training images of an epoch.
         epochs: how many epochs are timed.
-        whole: whether it runs to its end, test included, or only to the step after these epochs.
-        steps: stop after so many steps within the first epoch instead.
+        copies: how many of the same run beside each other.
+        processes: how many processes train one model.
+        only_start: stop at the first step.
     """
 
     part: str
@@ -38,26 +47,29 @@ class Task:
     images: int
     batch_size: int = 64
     epochs: int = 1
-    whole: bool = False
-    steps: int = 0
+    copies: int = 1
+    processes: int = 1
+    only_start: bool = False
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(self.images / self.batch_size)
+        return math.ceil(self.images / self.batch_size / self.processes)
 
     @property
-    def limit(self) -> int:
-        """After how many steps to stop; 0 for never."""
-        return 0 if self.whole else self.steps or self.epochs * self.steps_per_epoch + 1
+    def steps(self) -> int:
+        """How many of them one process takes in all."""
+        if self.only_start:
+            return 1
+        if self.part == "ladder":  # the one epoch that is timed, and the step after it
+            return self.steps_per_epoch + 1
+        return self.epochs * self.steps_per_epoch
 
-    def program(self, run_dir: Path) -> list[str]:
-        """The command line, but for the interpreter."""
-        program = ["shared.bench.timed.limit"] if self.who == "limit" else [self.who, "train"]
-        # One more where it is stopped in the epoch after: to time an epoch takes the next one.
-        epochs = self.epochs + (not self.whole)
+    def arguments(self, run_dir: Path | None = None) -> list[str]:
+        """The flags of train, all of them."""
         return [
-            "-m", *program, "--batch_size", str(self.batch_size), "--max_epochs", str(epochs),
-            "--run_dir", str(run_dir), "--progress_bar", "false", *self.flags,
+            "--batch_size", str(self.batch_size), "--max_epochs", str(self.epochs),
+            *(["--run_dir", str(run_dir), "--progress_bar", "false"] if run_dir else []),
+            *self.flags,
         ]  # fmt: skip
 
 
@@ -70,58 +82,78 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
         noise: a folder for pictures of noise in the same format, which take as long.
     """
     digits = IMAGES["digits"]
+    torch, optimizer, lightning = BARE
+    starting = (torch, optimizer, SIDES[0], lightning, SIDES[1])
     runs = [
-        *alternating(SIDES, 2 if quick else 4, "digits", "", (), digits, epochs=12, whole=True),
+        *alternating(2 if quick else 3, "start", "", starting, (), digits, only_start=True),
+        *alternating(2 if quick else 3, "digits", "", SIDES, (), digits, epochs=12),
     ]
     if mnist is not None and not quick:
         flags: tuple[str, ...] = ("--dataset", "mnist", "--data_dir", str(mnist))
-        runs += alternating(SIDES, 3, "mnist", "", flags, IMAGES["mnist"])
-    images = IMAGES["mnist"] if mnist is not None else 11_000
-    flags = ("--dataset", "mnist", "--data_dir", str(mnist or noise / str(images)))
+        runs += alternating(3, "mnist", "", SIDES, flags, IMAGES["mnist"])
     for width in (16,) if quick else WIDTHS:
-        wide = (*flags, "--width", str(width)) if width != 16 else flags
-        steps = 120 if quick else {16: 260, 32: 160, 48: 110}[width]
+        images = 64 * {16: 110, 32: 70, 48: 50}[width]
+        flags = (*pictures(noise, images), "--width", str(width))
         runs += alternating(
-            (*SIDES, "limit"), 2 if quick else 3, "limit", str(width), wide, images, steps=steps
+            2 if quick else 4, "limit", str(width), (*SIDES, "limit"), flags, images
         )
-    runs += alternating(RUNGS, 3 if quick else 15, "ladder", "", ("--width", "1"), digits, 16)
+    runs += alternating(
+        3 if quick else 20, "ladder", "", RUNGS, ("--width", "1"), digits, 16, epochs=2
+    )
     if quick:
         return runs
-    for images, epochs in ((160, 10), (640, 5), (2560, 3)):
-        flags = ("--dataset", "mnist", "--data_dir", str(noise / str(images)))
-        point = str(images // 8)
-        runs += alternating(SIDES, 3, "steps", point, flags, images, 8, epochs=epochs)
-    for batch_size, epochs in ((8, 2), (256, 12)):
-        runs += alternating(
-            SIDES, 3, "batch_size", str(batch_size), (), digits, batch_size, epochs=epochs
-        )
-    for workers in (1, 2):
+    for part, copies in (("alone", 1), ("beside", 2)):
+        for repeat in range(2):
+            for side in SIDES if repeat % 2 == 0 else SIDES[::-1]:
+                for threads in (1, 2):
+                    flags = ("--threads", str(threads))
+                    task = Task(part, str(threads), side, flags, digits, epochs=6, copies=copies)
+                    runs.append((task, repeat))
+    for images, epochs in ((160, 6), (640, 3), (2560, 1)):
+        flags = pictures(noise, images)
+        runs += alternating(3, "steps", str(images // 8), SIDES, flags, images, 8, epochs=epochs)
+    for epochs in (1, 4, 8):
+        runs += alternating(3, "epochs", str(epochs), SIDES, (), digits, epochs=epochs)
+    for batch_size, epochs in ((8, 1), (64, 3), (256, 6)):
+        point = str(batch_size)
+        runs += alternating(3, "batch_size", point, SIDES, (), digits, batch_size, epochs=epochs)
+    for workers in (0, 2):
         flags = ("--num_workers", str(workers))
-        runs += alternating(SIDES, 3, "workers", str(workers), flags, digits, epochs=5)
+        runs += alternating(3, "workers", str(workers), SIDES, flags, digits, epochs=3)
+    for count in (1, 2, 4):
+        flags = ("--devices", str(count))
+        runs += alternating(
+            1, "processes", str(count), SIDES, flags, digits, epochs=6, processes=count
+        )
     return runs
 
 
-# Points of a figure that another part has measured already.
-SHARED = {("batch_size", "64"): ("digits", ""), ("workers", "0"): ("digits", "")}
+def pictures(noise: Path, images: int) -> tuple[str, ...]:
+    """The flags for so many pictures of noise."""
+    return "--dataset", "mnist", "--data_dir", str(noise / str(images))
 
 
 def alternating(
-    whos: Iterable[str],
     repeats: int,
     part: str,
     point: str,
+    whos: Iterable[str],
     flags: tuple[str, ...],
     images: int,
     batch_size: int = 64,
     *,
     epochs: int = 1,
-    whole: bool = False,
-    steps: int = 0,
+    processes: int = 1,
+    only_start: bool = False,
 ) -> Iterator[tuple[Task, int]]:
     """The same task of each, in turn, and the number of the repetition."""
     tasks = [
-        Task(part, point, who, flags, images, batch_size, epochs, whole, steps) for who in whos
-    ]
+        Task(
+            part, point, who, flags, images, batch_size, epochs,
+            processes=processes, only_start=only_start,
+        )
+        for who in whos
+    ]  # fmt: skip
     for repeat in range(repeats):
         yield from ((task, repeat) for task in (tasks if repeat % 2 == 0 else tasks[::-1]))
 

@@ -26,19 +26,47 @@ class Machine(TypedDict):
 
 
 class BenchRun(TypedDict):
-    """One timed run: which it is (see `plan.Task`), and its numbers."""
+    """One timed run: which it is (see `plan.Task`), and its numbers, as far as it has them.
+
+    `start_s` is from the command to the first step, or to the end of a bare import; `start_cpu_s`
+    is what the process has taken of the CPU until then. `fit_s` is from before the first batch to
+    after the last validation, of the slower one where two run beside each other; so is `epoch_ms`,
+    divided by the epochs, except on the ladder, where it is from first step to first step.
+    """
 
     part: str
     point: str
     who: str
     repeat: int
+    images: int
     batch_size: int
+    epochs: int
     steps_per_epoch: int
-    step_us: float
+    step_us: float | None
     epoch_ms: float | None
-    first_step_s: float
+    fit_s: float | None
+    start_s: float | None
+    start_cpu_s: float | None
     total_s: float | None
-    memory_mb: float
+    test_accuracy: float | None
+    memory_mb: float | None
+
+
+class ProfiledFunction(TypedDict):
+    """A function of Lightning: where it stands, its calls in each step, and its share of the time
+    that all of Lightning's functions spend in themselves and in what is built in."""
+
+    where: str
+    calls: float
+    share: float
+
+
+class Profile(TypedDict):
+    """What a profiler saw of the rung "written": the functions that take most, the first one first;
+    and, by name, the lines of source that the findings are about."""
+
+    functions: list[ProfiledFunction]
+    places: dict[str, str]
 
 
 class BenchResult(TypedDict):
@@ -50,6 +78,7 @@ class BenchResult(TypedDict):
     date: str
     planned: int
     runs: list[BenchRun]
+    profile: Profile | None
 
 
 class PeerRun(TypedDict):
@@ -74,8 +103,9 @@ class PeerResult(TypedDict):
 
 
 def read_bench(path: Path) -> BenchResult | None:
-    """A bench, or None where there is no such file."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    """A bench, or None where there is no such file, or one from before these numbers were kept."""
+    result = json.loads(path.read_text()) if path.is_file() else None
+    return result if result is not None and "profile" in result else None
 
 
 def read_peers(path: Path) -> PeerResult | None:

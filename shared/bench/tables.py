@@ -1,16 +1,22 @@
-"""What a bench says, as tables for the terminal, the page and the READMEs. A number stands as
-`median (least–most)` of the repetitions."""
+"""What a bench says, as rows of tables. A number stands as `median (least–most)`, see `spread`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
-from shared.bench.results import BenchResult, BenchRun, PeerResult
+from shared.bench.plan import BARE
+from shared.bench.results import BenchResult, PeerResult
 from shared.bench.spreads import (
+    EPOCH,
+    GROWTH,
+    Measure,
+    Spread,
     epoch_overhead,
+    line,
+    measured,
+    number,
     overhead_line,
+    paired,
     points,
+    ratio,
     rung_times,
     select,
     share,
@@ -19,17 +25,24 @@ from shared.bench.spreads import (
 from shared.bench.words import say
 from shared.compare.source.lines import file_totals, files
 from shared.files import SIDES
-from shared.reporting.markdown import table
 
-# For each row of the first table: its key in words.yaml, the number, and how it is written.
-MEASURES: list[tuple[str, Callable[[BenchRun], float | None], str]] = [
-    ("step us", lambda r: r["step_us"], ",.0f"),
-    ("images a second", lambda r: r["batch_size"] * 1e6 / r["step_us"], ",.0f"),
-    ("epoch ms", lambda r: r["epoch_ms"], ",.0f"),
-    ("first step s", lambda r: r["first_step_s"], ".2f"),
-    ("whole s", lambda r: r["total_s"], ".2f"),
-    ("memory mb", lambda r: r["memory_mb"], ",.0f"),
+STEP: Measure = lambda run: run["step_us"]  # noqa: E731
+CPU: Measure = lambda run: run["start_cpu_s"]  # noqa: E731
+START: Measure = lambda run: run["start_s"]  # noqa: E731
+WHOLE: Measure = lambda run: run["total_s"]  # noqa: E731
+FIT: Measure = lambda run: run["fit_s"]  # noqa: E731
+MEMORY: Measure = lambda run: run["memory_mb"]  # noqa: E731
+
+# For each row of the table of both datasets: its key in words.yaml, the number, and its form.
+MEASURES: list[tuple[str, Measure, str]] = [
+    ("step us", STEP, ",.0f"),
+    ("images a second", lambda r: r["fit_s"] and r["images"] * r["epochs"] / r["fit_s"], ",.0f"),
+    ("epoch ms", EPOCH, ",.0f"),
+    ("first step s", START, ".2f"),
+    ("whole s", WHOLE, ".2f"),
+    ("memory mb", MEMORY, ",.0f"),
 ]
+GOAL = 0.99
 
 
 def main_rows(result: BenchResult) -> tuple[list[str], list[list[str]]]:
@@ -42,15 +55,116 @@ def main_rows(result: BenchResult) -> tuple[list[str], list[list[str]]]:
     parts = [p for p in ("digits", "mnist") if select(result, p, "", SIDES[0])]
     rows = []
     for key, measure, form in MEASURES:
-        cells = []
-        for part in parts:
-            for side in SIDES:
-                runs = select(result, part, "", side)
-                values = [value for run in runs if (value := measure(run)) is not None]
-                cells.append(spread(values).text(form) if len(values) == len(runs) else "")
+        found = [measured(result, part, "", side, measure) for part in parts for side in SIDES]
+        cells = ["" if cell is None else cell.text(form) for cell in found]
         if any(cells):
             rows.append([key, *cells])
     return parts, rows
+
+
+def quick_rows(result: BenchResult, code: str = "en") -> list[list[str]]:
+    """The first table: a name, raw, Lightning, and how many times as much Lightning takes."""
+    rows = [
+        ("start cpu s", "start", CPU, ".2f"),
+        ("first step s", "start", START, ".2f"),
+        ("step us", "mnist", STEP, ",.0f"),
+        ("epoch ms", "mnist", EPOCH, ",.0f"),
+        ("goal s", "mnist", WHOLE, ".1f"),
+        ("memory mb", "mnist", MEMORY, ",.0f"),
+    ]
+    shown = []
+    for key, part, measure, form in rows:
+        found = [measured(result, part, "", side, measure) for side in SIDES]
+        cells = [spread_.text(form) for spread_ in found if spread_ is not None]
+        right = [run["test_accuracy"] or 0.0 for run in result["runs"] if run["part"] == part]
+        if len(cells) < len(SIDES) or (key == "goal s" and min(right) < GOAL):
+            continue
+        times = ratio(result, part, "", SIDES[1], SIDES[0], measure)
+        shown.append([say(key, code, goal=f"{GOAL:.0%}"), *cells, times_text(times, code)])
+    return shown
+
+
+def times_text(times: Spread, code: str = "en") -> str:
+    """How many times as much, or that no difference was measured where the range holds one."""
+    if times.least <= 1 <= times.most:
+        return say("no difference", code)
+    return f"{times.text('.2f')} ×"
+
+
+def start_rows(result: BenchResult, code: str = "en") -> list[list[str]]:
+    """From the command to the first step, beside what is bare: a name, seconds of the CPU and of
+    the clock, and how many times as much CPU as a bare import, and as a bare step."""
+    if not select(result, "start", "", SIDES[0]):
+        return []
+    torch, optimizer, lightning = BARE
+    rows = []
+    for who, bases in (
+        (torch, ()),
+        (optimizer, (torch,)),
+        (SIDES[0], (torch, optimizer)),
+        (lightning, (torch,)),
+        (SIDES[1], (lightning,)),
+    ):
+        seconds = [measured(result, "start", "", who, measure) for measure in (CPU, START)]
+        over = [(base, ratio(result, "start", "", who, base, CPU).text(".2f")) for base in bases]
+        beside = "; ".join(f"{cell} × {say(f'bare {base}', code)}" for base, cell in over)
+        name = who if who in SIDES else say(f"bare {who}", code)
+        rows.append([name, *(cell.text(".2f") if cell else "" for cell in seconds), beside])
+    return rows
+
+
+def thread_rows(result: BenchResult, code: str = "en") -> list[list[str]]:
+    """One run alone and two beside each other: where, which side, seconds to fit with one thread
+    and with two, and how many times as long two take."""
+    rows = []
+    for part in ("alone", "beside"):
+        for side in SIDES:
+            one, two = (select(result, part, count, side) for count in ("1", "2"))
+            if one and two:
+                seconds = [spread([number(run, FIT) for run in runs]) for runs in (one, two)]
+                times = paired(two, one, lambda a, b: number(a, FIT) / number(b, FIT))
+                cells = [cell.text(".2f") for cell in seconds]
+                rows.append([say(part, code), side, *cells, times_text(times, code)])
+    return rows
+
+
+def memory_rows(result: BenchResult, code: str = "en") -> list[list[str]]:
+    """Megabytes at the most of a run and of one that lasts twice as long: what ran, and both
+    sides."""
+    rows = []
+    for part, point in (("alone", "1"), ("digits", "")):
+        found = [measured(result, part, point, side, MEMORY) for side in SIDES]
+        cells = [cell.text() for cell in found if cell is not None]
+        if len(cells) == len(SIDES):
+            epochs = str(select(result, part, point, SIDES[0])[0]["epochs"])
+            rows.append([say("memory epochs", code, epochs=epochs), *cells])
+    return rows
+
+
+def growth_rows(result: BenchResult, code: str = "en") -> list[list[str]]:
+    """For each axis: what grows with what, and for both sides the straight line."""
+    rows = []
+    for part in GROWTH:
+        lines = [line(result, part, side) for side in SIDES]
+        cells = [
+            f"{found.at_nothing:,.2f} + {found.each:,.3f} × n (±{found.farthest:.0%})"
+            for found in lines
+            if found is not None
+        ]
+        if len(cells) == len(SIDES):
+            at = ", ".join(points(result, part))
+            rows.append([say(f"grows {part}", code, at=at), *cells])
+    return rows
+
+
+def profile_rows(result: BenchResult) -> list[list[str]]:
+    """Functions of Lightning: where, calls in a step, and their share of what Lightning takes."""
+    if result["profile"] is None:
+        return []
+    return [
+        [f"`{function['where']}`", f"{function['calls']:g}", f"{function['share']:.0%}"]
+        for function in result["profile"]["functions"]
+    ]
 
 
 def share_rows(result: BenchResult) -> list[list[str]]:
@@ -68,7 +182,7 @@ def ladder_rows(result: BenchResult) -> list[list[str]]:
         return []
     return [
         [f"rung {name}", f"rung {base}", us.text(), added.text("+,.0f")]
-        for name, base, us, added in rung_times(result)
+        for name, base, us, added, _ in rung_times(result)
         if added is not None
     ]
 
@@ -79,70 +193,6 @@ def machine_line(result: BenchResult | PeerResult) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     used = f"{result['settings']['threads']} of {machine['cores']} cores"
     return f"{machine['cpu']}, {used}, {machine['os']}; {versions}"
-
-
-def bench_block(result: BenchResult, peers: PeerResult | None, code: str = "en") -> str:
-    """The block of shared/bench/README.md: both sides, the ladder, and the machine.
-
-    Args:
-        code: the language, en or zh.
-    """
-    word = partial(say, code=code)
-    head, rows = main_table(result, code)
-    empty = [""] * (len(head) - 3)
-    if shares := share_rows(result):
-        widths = ", ".join(width for width, *_ in shares)
-        medians = [", ".join(row[i].split(" ")[0] for row in shares) for i in (1, 2)]
-        rows.append([f"{word('of the limit')} {widths}", *empty, *medians])
-    where = machine_line(result)
-    if peers is not None:
-        ours, *others = peer_rows(peers, code)
-        whole = next(row for row in rows if row[0] == word("whole s"))
-        goal = f"{peers['goal']:.0%}"
-        whole[-2:] = [word("peers right", seconds=cell, goal=goal) for cell in ours[1:]]
-        rows += [[name, *empty, *cells] for name, *cells in others]
-        if peers["machine"] != result["machine"]:
-            where += word("peers on", machine=machine_line(peers))
-    rungs = [(word(a), word(b), added) for a, b, _, added in ladder_rows(result)]
-    names, below, added = map(list, zip(*rungs, strict=True))
-    steps = [[word("rung adds"), *added], [word("rung over"), *below]]
-    per_epoch, per_step = overhead_line(result)
-    adds = word("bench adds", epoch=f"{per_epoch:.1f}", step=f"{per_step:,.0f}")
-    lines = [
-        table(head, rows, "l" + "r" * (len(head) - 1)),
-        "",
-        table([word("step us"), *names], steps, "l" + "r" * len(names)),
-        "",
-        f"{adds}{word('bench where', repeats=repeats(result), machine=where)}",
-    ]
-    return "\n".join(lines)
-
-
-# The rows of the first table that the README shows.
-COSTS = ("step us", "first step s", "memory mb")
-
-
-def cost_block(result: BenchResult, code: str = "en") -> str:
-    """The block of the README about what Lightning costs: lines of code, medians on MNIST, and
-    under which conditions they were measured.
-
-    Args:
-        code: the language, en or zh.
-    """
-    word = partial(say, code=code)
-    parts, measured = main_rows(result)
-    mnist = 2 * parts.index("mnist")
-    _, *shares = share_rows(result)[0]  # of the width that is the default
-    rows = [
-        *([word(key), *counts] for key, *counts in line_rows()),
-        *([word(key), *cells[mnist : mnist + 2]] for key, *cells in measured if key in COSTS),
-        [word("share of the limit"), *shares],
-    ]
-    rows = [[name, *(cell.split(" ")[0] for cell in cells)] for name, *cells in rows]
-    cpu, cores = result["machine"]["cpu"], str(result["machine"]["cores"])
-    used = str(result["settings"]["threads"])
-    where = word("cost where", repeats=repeats(result), cpu=cpu, used=used, cores=cores)
-    return f"{table(['', *SIDES], rows, 'lrr')}\n\n{where}"
 
 
 def line_rows() -> list[list[str]]:
@@ -208,12 +258,26 @@ def main_table(result: BenchResult, code: str = "en") -> tuple[list[str], list[l
 def terminal(result: BenchResult) -> str:
     """All tables, for the screen."""
     head, rows = main_table(result)
-    shown = [aligned([head, *rows])] if rows else []
+    shown = []
+    if found := quick_rows(result):
+        shown.append(aligned([["", *SIDES, say("times as much")], *found]))
+    if found := start_rows(result):
+        heads = [say(key) for key in ("start", "start cpu s", "clock s", "beside bare")]
+        shown.append(aligned([heads, *found]))
+    if rows:
+        shown.append(aligned([head, *rows]))
+    if found := thread_rows(result):
+        heads = ["", "", *(say(key) for key in ("one thread", "two threads", "two over one"))]
+        shown.append(aligned([heads, *found]))
     if found := share_rows(result):
         shown.append(aligned([[say("of the limit"), *SIDES], *found]))
     if found := [[say(key), say(base), *cells] for key, base, *cells in ladder_rows(result)]:
-        head = [say(key) for key in ("step us", "rung over", "rung all", "rung adds")]
-        shown.append(aligned([head, *found]))
+        heads = [say(key) for key in ("step us", "rung over", "rung all", "rung adds")]
+        shown.append(aligned([heads, *found]))
+    if found := profile_rows(result):
+        shown.append(aligned([[say(key) for key in ("function", "calls", "share")], *found]))
+    if found := growth_rows(result):
+        shown.append(aligned([[say("grows"), *SIDES], *found]))
     for part in ("steps", "batch_size", "workers"):
         if points(result, part):
             shown.append(aligned([[f"{part}", *SIDES, "ms an epoch more"], *growth(result, part)]))
@@ -230,7 +294,7 @@ def growth(result: BenchResult, part: str) -> list[list[str]]:
     for point in points(result, part):
         groups = [select(result, part, point, side) for side in SIDES]
         if all(groups):
-            cells = [spread([r["step_us"] for r in group]).text() for group in groups]
+            cells = [spread([number(r, STEP) for r in group]).text() for group in groups]
             rows.append([point, *cells, epoch_overhead(result, part, point).text(",.1f")])
     return rows
 

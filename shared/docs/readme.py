@@ -13,10 +13,9 @@ from typing import Any
 
 import yaml
 
-from shared.bench.claims import claims_block
+from shared.bench.blocks import bench_blocks
 from shared.bench.machine import describe_machine
 from shared.bench.results import FOLDER, read_bench, read_peers
-from shared.bench.tables import bench_block, cost_block
 from shared.compare.source.concerns import CONCERNS, concerns, total
 from shared.compare.source.lines import APART, LIGHTNING, RAW, file_totals, files
 from shared.docs.loops import loops_table
@@ -179,18 +178,16 @@ def measured() -> dict[str, str]:
 
 def accuracy_table(results: list[dict[str, Any]]) -> str:
     """A row for each dataset, from what `make accuracy` has left."""
-    columns = [f"{what}, {side}" for side in SIDES for what in (SEEDS, "training")]
+    columns = [f"{SEEDS}, {side}" for side in SIDES]
     rows = []
     for result in results:
         row = [result["dataset"], str(result["epochs"])]
         for side in SIDES:
             runs = [run for run in result["runs"] if run["implementation"] == side]
             accuracies = [run["test_accuracy"] for run in runs]
-            seconds = statistics.median(run["fit_seconds"] for run in runs)
             row.append(f"{statistics.mean(accuracies):.2%} ({min(accuracies):.2%})")
-            row.append(f"{seconds:.1f} s")
         rows.append(row)
-    return table(["dataset", "epochs", *columns], rows, "lrrrrr")
+    return table(["dataset", "epochs", *columns], rows, "lrrr")
 
 
 def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
@@ -199,11 +196,7 @@ def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
     result = read_bench(folder / "bench.json")
     if result is None:
         return {}
-    return {
-        "cost": cost_block(result, code),
-        "bench": bench_block(result, read_peers(folder / "peers.json"), code),
-        "claims": claims_block(result, code),
-    }
+    return bench_blocks(result, read_peers(folder / "peers.json"), code)
 
 
 def keep_bench() -> None:

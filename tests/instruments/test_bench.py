@@ -4,11 +4,15 @@ the times are made up."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.made_up import made_up, made_up_bench
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from shared.bench import measuring, results
 from shared.bench.plan import Task, make_noise, plan
@@ -18,6 +22,8 @@ from shared.bench.timing import Times, epoch_seconds, step_seconds, time_program
 from shared.data import load
 from shared.errors import RunError
 from shared.files import SIDES
+from shared.model import ConvNet
+from shared.processes import run_module
 
 
 @pytest.fixture(scope="module")
@@ -58,25 +64,48 @@ def test_too_few_steps_are_no_time():
         step_seconds([1.0], 20)
 
 
-def test_those_who_are_compared_alternate(result):
+def test_those_who_are_compared_alternate():
     runs = plan(None, Path("noise"), quick=False)
     limit = [task.who for task, _ in runs if (task.part, task.point) == ("limit", "16")]
     assert limit[:6] == [*SIDES, "limit", "limit", *SIDES[::-1]]
     digits = [task.who for task, _ in runs if task.part == "digits"]
     assert digits[:4] == [*SIDES, *SIDES[::-1]]
+    beside = [(task.who, task.point) for task, _ in runs if task.part == "beside"]
+    assert beside[:4] == [(side, threads) for side in SIDES for threads in ("1", "2")]
+    assert [who for who, _ in beside[4:]] == [who for who, _ in beside[:4]][::-1]
 
 
-def test_without_mnist_the_limit_is_measured_on_noise(tmp_path):
-    runs = plan(None, tmp_path, quick=False)
-    assert "mnist" not in {task.part for task, _ in runs}
-    flags = next(task.flags for task, _ in runs if task.part == "limit")
-    assert str(tmp_path) in flags[-1] or str(tmp_path) in flags[3]
+def test_without_mnist_all_but_that_is_measured(tmp_path):
+    with_mnist, without = (
+        {task.part for task, _ in plan(mnist, tmp_path, quick=False)} for mnist in (tmp_path, None)
+    )
+    assert with_mnist - without == {"mnist"}
 
 
 @pytest.mark.parametrize("images", [160, 640])
 def test_noise_is_as_many_training_pictures_as_were_asked_for(tmp_path, images):
     make_noise(tmp_path / "noise", images)
     assert len(load("mnist", tmp_path / "noise")["train"]) == images
+
+
+def test_both_sides_time_from_before_the_first_batch_to_after_the_last_validation(
+    side, fit, monkeypatch
+):
+    """By a clock that shows how many batches have gone through the network."""
+    clock = SimpleNamespace(batches=0)
+    clock.perf_counter = lambda: float(clock.batches)
+    where = {"raw_pytorch": "raw_pytorch.train", "lightning": "lightning.callbacks"}[side]
+    monkeypatch.setattr(f"{where}.time", clock)
+
+    def count(module: nn.Module, _: object) -> None:
+        clock.batches += isinstance(module, ConvNet)
+
+    counting = register_module_forward_pre_hook(count)
+    try:
+        seconds = fit(side, max_epochs=2)["fit_seconds"]
+    finally:
+        counting.remove()
+    assert seconds == 2 * (20 + 3)  # batches of training and of validation; none of the test
 
 
 SCRIPT = """
@@ -94,7 +123,34 @@ def test_a_program_is_timed_as_it_is(tmp_path):
     times = time_program([str(tmp_path / "script.py")])
     assert len(times.steps) == 7
     assert 0 < times.steps[0] < times.steps[-1] < times.ended
-    assert times.memory > 50_000_000
+    assert times.memory is not None and times.memory > 50_000_000
+    # What has been taken of the CPU before the first step, of which there is one thread.
+    assert times.cpu is not None and 0 < times.cpu < times.steps[0] + 1
+
+
+NEEDLESS = {"torchmetrics", "torchvision", "pytorch_lightning", "sklearn", "scipy", "matplotlib"}
+UNTIL_THE_FIRST_STEP = """
+import os, runpy, sys
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+def stop(*_):
+    print(*{name.partition(".")[0] for name in sys.modules}, flush=True)
+    os._exit(0)
+
+register_optimizer_step_post_hook(stop)
+sys.argv = ["raw_pytorch", "train"]
+runpy.run_module("raw_pytorch", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.long
+def test_by_hand_nothing_is_loaded_before_the_first_step_that_it_does_not_need(tmp_path):
+    (tmp_path / "until.py").write_text(UNTIL_THE_FIRST_STEP)
+    done = run_module("until", folder=tmp_path)
+    assert done.status == 0, done.err
+    loaded = set(done.out.splitlines()[-1].split())
+    assert {"torch", "tensorboard", "raw_pytorch"} <= loaded
+    assert not NEEDLESS & loaded
 
 
 def test_a_program_is_left_after_the_steps_that_were_asked_for(tmp_path, monkeypatch):
@@ -116,45 +172,47 @@ def test_what_a_failing_program_said_last_is_reported(tmp_path):
 
 
 def test_another_number_of_steps_than_planned_is_noticed():
-    task = Task("digits", "", "lightning", (), images=128, epochs=2, whole=True)
+    task = Task("digits", "", "lightning", (), images=128, epochs=2)
     with pytest.raises(RunError, match="took 3 steps; expected 4"):
-        measuring.reduce(task, 0, Times([1.0, 2.0, 3.0], 4.0, 1))
+        measuring.reduce(task, 0, Times([1.0, 2.0, 3.0], 4.0))
 
 
 @pytest.fixture
-def timed(monkeypatch) -> list[list[str]]:
-    """`time_program` replaced: the programs that were run, each of 41 steps."""
-    programs: list[list[str]] = []
+def timed(monkeypatch) -> list[Task]:
+    """The runs replaced by made-up ones: the tasks that were timed, one after the other."""
+    made: list[Task] = []
 
-    def fake(program: list[str], limit: int = 0) -> Times:
-        programs.append(program)
-        task = next(t for t, _ in plan(None, Path("noise"), True) if t.limit == limit)
-        return made_up(task, 0)
+    def fake(tasks: list[Task], *_: Any) -> Iterator[Times]:
+        for task in tasks:
+            made.append(task)
+            yield made_up(task, 0)
 
-    monkeypatch.setattr(measuring, "time_program", fake)
-    return programs
+    monkeypatch.setattr(measuring, "timed", fake)
+    return made
 
 
 def test_an_interrupted_bench_keeps_what_it_has_and_is_taken_up(command, timed, monkeypatch):
-    fake = measuring.time_program
+    fake = measuring.timed
 
-    def interrupted(*args: Any) -> Times:
-        if len(timed) == 2:
-            raise KeyboardInterrupt
-        return fake(*args)
+    def interrupted(*args: Any) -> Iterator[Times]:
+        for times in fake(*args):
+            if len(timed) == 3:
+                raise KeyboardInterrupt
+            yield times
 
     arguments = ("--quick", "--only", "digits", "--data_dir", "nowhere")
-    monkeypatch.setattr(measuring, "time_program", interrupted)
+    monkeypatch.setattr(measuring, "timed", interrupted)
     stopped = command("shared.bench", *arguments)
     assert stopped.status == 130
     assert "2 of 4 runs are kept" in stopped.err
     assert len(json.loads(results.UNFINISHED.read_text())["runs"]) == 2
 
-    monkeypatch.setattr(measuring, "time_program", fake)
+    timed.clear()
+    monkeypatch.setattr(measuring, "timed", fake)
     finished = command("shared.bench", *arguments)
     assert finished.status == 0, finished.err
     assert "going on: 2 runs are there" in finished.out
-    assert len(timed) == 4
+    assert len(timed) == 2
     assert len(json.loads(results.QUICK.read_text())["runs"]) == 4
     assert not results.UNFINISHED.exists()
     assert not results.FULL.exists()
@@ -180,7 +238,8 @@ def test_a_part_that_is_measured_anew_goes_into_the_whole_bench(command, timed, 
     made = json.loads(results.FULL.read_text())["runs"]
     old = [row for row in whole["runs"] if row["part"] != "digits"]
     assert [row for row in made if row["part"] != "digits"] == old
-    assert {row["step_us"] for row in made if row["part"] == "digits"} == {1000.0}
+    digits = {(row["who"], row["step_us"]) for row in made if row["part"] == "digits"}
+    assert digits == {("raw_pytorch", 1000.0), ("lightning", 1400.0)}
     whole["machine"] = {"cpu": "another"}
     results.FULL.write_text(results.dumps(whole))
     command("shared.bench", "--only", "digits", "--data_dir", "nowhere")

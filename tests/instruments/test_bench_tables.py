@@ -34,17 +34,75 @@ def test_the_overhead_of_an_epoch_is_a_line_over_its_steps(result):
 
 
 def test_a_rung_adds_what_it_takes_longer_than_the_one_below(result):
-    rows = {name: added for name, _, _, added in spreads.rung_times(result)}
-    assert rows["loop"] is None
-    assert rows["trainer"].median == pytest.approx(428, abs=1)  # 400 µs, and a percent each round
-    assert rows["log"].median == 0
+    rungs = {rung.name: rung for rung in spreads.rung_times(result)}
+    assert rungs["loop"].added is None
+    # 400 µs, and a percent each round, of which there are 20.
+    assert rungs["trainer"].added.median == pytest.approx(438, abs=1)
+    assert rungs["log"].added.median == 0
+    assert rungs["written"].over_loop.median == rungs["trainer"].added.median
+
+
+@pytest.mark.parametrize(("count", "outside"), [(1, 0), (5, 0), (6, 0), (9, 1), (30, 9), (40, 13)])
+def test_a_range_leaves_out_what_the_median_may_not_be(count, outside):
+    """The pairs of a table of the sign test at 5 %, for so many repetitions."""
+    values = [float(number) for number in range(count)]
+    found = spreads.spread(values[::-1])
+    assert (found.least, found.most) == (values[outside], values[-1 - outside])
+    assert found.median == (count - 1) / 2
+
+
+def test_a_ratio_whose_range_holds_one_is_no_difference():
+    assert tables.times_text(spreads.Spread(1.1, 0.99, 1.2)) == "no difference measured"
+    assert tables.times_text(spreads.Spread(1.1, 1.01, 1.2)) == "1.10 (1.01–1.20) ×"
+    assert tables.times_text(spreads.Spread(0.9, 0.8, 0.99), "zh") == "0.90 (0.80–0.99) ×"
+
+
+def test_the_first_table_has_the_ratio_of_pairs_that_ran_in_turn(result):
+    rows = {name: cells for name, *cells in tables.quick_rows(result)}
+    assert len(rows) == 6
+    # Both sides grew slower from pair to pair, and the ratio stayed.
+    assert rows["s of CPU from command to first step"][2] == "1.80 (1.80–1.80) ×"
+    assert rows["µs a step"][2] == "1.40 (1.40–1.40) ×"
+
+
+def test_seconds_to_99_percent_are_only_told_where_every_run_came_there(result):
+    name = "s from command to a tested model, at least 99% right"
+    assert name in [row[0] for row in tables.quick_rows(result)]
+    other = json.loads(json.dumps(result))
+    next(row for row in other["runs"] if row["part"] == "mnist")["test_accuracy"] = 0.989
+    assert name not in [row[0] for row in tables.quick_rows(other)]
+
+
+def test_a_start_is_told_in_times_of_a_bare_import_and_of_a_bare_step(result):
+    rows = {name: cells for name, *cells in tables.start_rows(result)}
+    assert rows["raw_pytorch"][2].startswith("2.50 (2.50–2.50) × a bare `import torch`; 1.25")
+    assert rows["lightning"][2] == "1.12 (1.12–1.12) × a bare `import pytorch_lightning`"
+
+
+def test_two_threads_are_held_beside_one_in_the_same_position(result):
+    other = json.loads(json.dumps(result))
+    for row in other["runs"]:
+        if (row["part"], row["point"], row["who"]) == ("beside", "2", "raw_pytorch"):
+            row["fit_s"] *= 1.5
+    cells = {tuple(row[:2]): row[4] for row in tables.thread_rows(other)}
+    assert cells.pop(("beside another run", "raw_pytorch")) == "1.50 (1.50–1.50) ×"
+    assert set(cells.values()) == {"no difference measured"}
+
+
+def test_time_grows_along_a_straight_line(result):
+    straight = spreads.line(result, "epochs", "raw_pytorch")
+    # 20 steps of a millisecond and ten for the epoch, a percent more in the second repetition.
+    assert straight.each == pytest.approx(30.2)
+    assert straight.at_nothing == pytest.approx(0, abs=1e-6)
+    assert straight.farthest == pytest.approx(0, abs=1e-6)
+    assert spreads.line({**result, "runs": []}, "epochs", "raw_pytorch") is None
 
 
 def test_every_number_of_the_tables_comes_from_the_file(result):
     """Another file with other numbers gives other tables, in the same form."""
     other = json.loads(json.dumps(result))
     for row in other["runs"]:
-        for key in ("step_us", "epoch_ms", "first_step_s", "total_s", "memory_mb"):
+        for key in ("step_us", "epoch_ms", "fit_s", "start_s", "total_s", "memory_mb"):
             row[key] = row[key] and row[key] * 3
     first, second = (tables.main_rows(r)[1] for r in (result, other))
     for ours, theirs in zip(first, second, strict=True):
@@ -65,7 +123,7 @@ def test_figures_and_tables_do_without_the_parts_that_were_not_measured(result, 
     part = {**result, "runs": [row for row in result["runs"] if row["part"] == "limit"]}
     assert "of the limit's speed" in tables.terminal(part)
     figures.write_figures(part, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["width.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["channels.svg", "width.svg"]
     assert "#0000f" not in (tmp_path / "width.svg").read_text()
 
 
@@ -148,11 +206,12 @@ def test_the_readme_takes_its_blocks_from_the_files_of_a_bench(result, peer_resu
     alone = readme.from_bench(tmp_path)
     (tmp_path / "peers.json").write_text(results.dumps(peer_result))
     both = readme.from_bench(tmp_path)
-    assert "A Processor, 1 of 2 cores, An OS" in alone["bench"]
+    assert "A Processor, 1 of 2 cores, An OS" in alone["quick"]
+    assert all(alone.values())
     assert "mnist/main.py" in both["bench"] and "mnist/main.py" not in alone["bench"]
     assert alone["claims"] == both["claims"]
     chinese = readme.from_bench(tmp_path, "zh")
-    for name in ("bench", "claims"):
+    for name in chinese:
         english_numbers, chinese_numbers = (
             sorted(re.findall(r"\d[\d.,]*\d|\d", text[name])) for text in (both, chinese)
         )

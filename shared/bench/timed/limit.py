@@ -8,6 +8,7 @@ reaches of this speed says what all the rest costs. Takes the flags of train.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from shared.cli import parse_args
@@ -41,8 +42,8 @@ def device_name(config: Config) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def train_bare(config: Config, batches: list[Any] | None = None) -> None:
-    """Train on batches, or on those of the dataset."""
+def train_bare(config: Config, batches: list[Any] | None = None, steps: int | None = None) -> None:
+    """Train on batches, or on those of the dataset, for so many steps, or for all epochs."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -57,13 +58,13 @@ def train_bare(config: Config, batches: list[Any] | None = None) -> None:
         compile_network(net, device)
     optimizer = make_optimizer(net, config.lr, config.weight_decay)
     scheduler = make_scheduler(optimizer, config.lr, len(batches) * config.max_epochs)
-    for _ in range(config.max_epochs):
-        for images, labels in batches:
-            loss = cross_entropy(net(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            scheduler.step()
+    epochs = itertools.repeat(batches, config.max_epochs)
+    for images, labels in itertools.islice(itertools.chain.from_iterable(epochs), steps):
+        loss = cross_entropy(net(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ python -m shared.bench.timed.stopwatch TIMES STEPS -- -m raw_pytorch.train [argu
 python -m shared.bench.timed.stopwatch TIMES STEPS -- script.py [arguments]
 
 At its end, or after STEPS steps if that is not 0, the times go to the file TIMES: seconds of
-`time.perf_counter`, the clock of the machine, which the process that started this one reads too.
+`time.perf_counter`, the clock of the machine, which the process that started this one reads too;
+and the seconds of CPU that this process has taken up to the first step, or its end if it took none.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Stopwatch(MetaPathFinder):
     def __init__(self, path: Path, limit: int) -> None:
         self.path, self.limit = path, limit
         self.steps: list[float] = []
+        self.cpu: float | None = None
 
     def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
         if name != OPTIMIZERS:
@@ -50,12 +52,15 @@ class Stopwatch(MetaPathFinder):
 
     def step(self, *_: Any) -> None:
         self.steps.append(time.perf_counter())
+        if self.cpu is None:
+            self.cpu = time.process_time()
         if len(self.steps) == self.limit:
             self.write()
             os._exit(0)  # what comes after is not asked for
 
     def write(self) -> None:
-        times = {"steps": self.steps, "ended": time.perf_counter()}
+        cpu = time.process_time() if self.cpu is None else self.cpu
+        times = {"steps": self.steps, "ended": time.perf_counter(), "cpu": cpu}
         self.path.write_text(json.dumps(times))
 
 
