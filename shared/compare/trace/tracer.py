@@ -1,9 +1,9 @@
-"""Runs programs of both sides on two batches, and records which line does what.
+"""Runs programs of a side on two batches, and records which line does what.
 
-python -m shared.compare.trace.tracer '[["train", {"precision": "bf16-mixed"}]]'
+python -m shared.compare.trace.tracer lightning '[["train", {"precision": "bf16-mixed"}]]'
 
-Each side has a process of its own, since both could not be wrapped in one. What both need is
-imported first, and once: the processes are copies of this one, where the system can make them.
+What the programs need is imported first, and once: the processes that run them are copies of this
+one, where the system can make them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,16 @@ from typing import Any
 from shared.compare.trace.events import Event, Frame, HookCall, OperationCall, Trace
 from shared.compare.trace.operations import OPERATIONS, PACKAGES, Operation, package_folder
 from shared.config import Config
-from shared.files import SIDES
 from shared.processes import ROOT
 
 BATCHES = 2
-# What both sides import, and takes seconds: DistributedDataParallel, for one, imports Dynamo.
-SHARED_IMPORTS = ("torch", "torch.utils.tensorboard", "torch._dynamo", "matplotlib.figure")
+# What takes seconds to import: DistributedDataParallel, for one, imports Dynamo.
+IMPORTS = {
+    "raw_pytorch": ("torch.utils.tensorboard", "torch._dynamo"),
+    "lightning": ("torch.utils.tensorboard", "pytorch_lightning"),
+}
+# So many processes run a side's programs: the Trainer's take longer.
+PROCESSES = {"raw_pytorch": 1, "lightning": 2}
 
 
 class Tracer:
@@ -269,12 +273,14 @@ def trace(side: str, programs: list[tuple[str, dict[str, Any]]]) -> list[Trace]:
     """
     import torch
 
-    from shared import data
+    from shared import data, figures
 
     torch.set_num_threads(1)
     load, images = data.load, 0
     loading: Any = data
     loading.load = lambda *args: shorten(load(*args), images)
+    drawing: Any = figures
+    drawing.confusion_figure = drawing.mistakes_figure = lambda *_: None
     tracer = Tracer(side)
     tracer.install()
     sys.stdout = Terminal()
@@ -339,18 +345,21 @@ def in_processes(number: int, run: Callable[[], Any]) -> Any:
 
 
 def main() -> None:
-    programs = json.loads(sys.argv[1])
+    side, programs = sys.argv[1], json.loads(sys.argv[2])
     # tqdm reads it when imported: the bar is drawn at every call, so that counts do not depend on
     # the time.
     os.environ["TQDM_MININTERVAL"] = "0"
     start = "spawn"
     if sys.platform == "linux":
         start = "fork"
-        for name in SHARED_IMPORTS:
+        for name in IMPORTS[side]:
             importlib.import_module(name)
-    with ProcessPoolExecutor(len(SIDES), multiprocessing.get_context(start)) as pool:
-        traces = [pool.submit(trace, side, programs) for side in SIDES]
-        found = [[run.to_dict() for run in side.result()] for side in traces]
+    count = PROCESSES[side]
+    with ProcessPoolExecutor(count, multiprocessing.get_context(start)) as pool:
+        shares = [pool.submit(trace, side, programs[first::count]) for first in range(count)]
+    found: list[Any] = [None] * len(programs)
+    for first, share in enumerate(shares):
+        found[first::count] = [run.to_dict() for run in share.result()]
     json.dump(found, sys.stdout)
 
 

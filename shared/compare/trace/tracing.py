@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from shared.compare.trace.events import Trace, from_dict
 from shared.config import Config
 from shared.errors import RunError
+from shared.files import SIDES
 from shared.processes import ROOT, run_module
 
 # What differs from the run that is shown, so that it is short, in one process and seen in full.
@@ -74,11 +76,22 @@ def trace_both(config: dict[str, Any] | None = None) -> list[Both]:
         *((name, "", {}) for name in SMALLER),
     ]
     programs = json.dumps([(program, options) for program, _, options in runs])
-    done = run_module("shared.compare.trace.tracer", [programs], folder=ROOT)
-    if done.status:
-        raise RunError(f"tracing failed: {done.last_line}")
-    raw, lightning = ([from_dict(trace) for trace in side] for side in json.loads(done.out))
+    with ThreadPoolExecutor(len(SIDES)) as pool:
+        raw, lightning = pool.map(lambda side: trace_side(side, programs), SIDES)
     return [
         Both(program, flag, a, b)
         for (program, flag, _), a, b in zip(runs, raw, lightning, strict=True)
     ]
+
+
+def trace_side(side: str, programs: str) -> list[Trace]:
+    """The traces of a side's programs, which stand in JSON, from a process that wraps what they
+    call.
+
+    Raises:
+        RunError: a program could not be run.
+    """
+    done = run_module("shared.compare.trace.tracer", [side, programs], folder=ROOT)
+    if done.status:
+        raise RunError(f"tracing failed: {done.last_line}")
+    return [from_dict(trace) for trace in json.loads(done.out)]
