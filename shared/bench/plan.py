@@ -90,15 +90,15 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
     ]
     if mnist is not None and not quick:
         flags: tuple[str, ...] = ("--dataset", "mnist", "--data_dir", str(mnist))
-        runs += alternating(3, "mnist", "", SIDES, flags, IMAGES["mnist"])
+        runs += alternating(2, "mnist", "", SIDES, flags, IMAGES["mnist"])
     for width in (16,) if quick else WIDTHS:
         images = 64 * {16: 110, 32: 70, 48: 50}[width]
         flags = (*pictures(noise, images), "--width", str(width))
         runs += alternating(
-            2 if quick else 4, "limit", str(width), (*SIDES, "limit"), flags, images
+            2 if quick else 3, "limit", str(width), (*SIDES, "limit"), flags, images
         )
     runs += alternating(
-        3 if quick else 20, "ladder", "", RUNGS, ("--width", "1"), digits, 16, epochs=2
+        3 if quick else 14, "ladder", "", RUNGS, ("--width", "1"), digits, 16, epochs=2
     )
     if quick:
         return runs
