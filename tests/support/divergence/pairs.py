@@ -11,16 +11,15 @@ import io
 import linecache
 import os
 import re
-import runpy
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from shared.divergence.comparing.differences import Comparison, compare
-from shared.divergence.recording.recorder import Enough, Recorder
-from shared.divergence.records import Run, read
+from shared.divergence.records import Run
 from shared.processes import ROOT
+from support.divergence import watching
 from support.divergence.change import Pair
 from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
 from support.divergence.styles import OTHERS
@@ -56,9 +55,8 @@ def recorded(text: str, folder: Path, name: str) -> Run:
     path = folder / f"{name}.py"
     path.write_text(text)
     linecache.checkcache()
-    with _in(folder), contextlib.suppress(Enough), Recorder(folder / f"{name}.jsonl", 20):
-        runpy.run_path(str(path), run_name="__main__")
-    return read(folder / f"{name}.jsonl")
+    with _in(folder):
+        return watching.recorded(watching.script(path), folder / f"{name}.jsonl")
 
 
 class Unchanged:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import runpy
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,8 +21,10 @@ Item = TypeVar("Item")
 
 
 def recorded(program: Callable[[], Any], path: Path, steps: int = 20) -> Run:
-    """What a program does in this process, up to `steps` optimizer steps."""
-    with contextlib.suppress(Enough), Recorder(path, steps):
+    """What a program does in this process, up to `steps` optimizer steps. What it is warned of is
+    its own affair."""
+    with warnings.catch_warnings(), contextlib.suppress(Enough), Recorder(path, steps):
+        warnings.simplefilter("ignore")
         program()
     return read(path)
 
