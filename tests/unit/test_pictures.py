@@ -337,17 +337,11 @@ def test_one_line_for_each_picture_in_the_order_they_were_given(
 
 
 @pytest.mark.parametrize(
-    ("page", "at_least"),
-    # Measured: 98 of 100 in each case, where 99 to 100 of the same pictures as they are in the
-    # dataset are right; chance is 10.
-    [
-        (dict(), 37),
-        (dict(paper=0, ink=255), 37),
-        (dict(paper=210, ink=60, height=90, at=(90, 20)), 37),
-    ],
+    "page",
+    [dict(), dict(paper=0, ink=255), dict(paper=210, ink=60, height=90, at=(90, 20))],
     ids=["dark on light", "light on dark", "grey and small"],
 )
-def test_enlarged_test_pictures_are_recognised(page: dict, at_least: int, trained: Path) -> None:
+def test_enlarged_test_pictures_are_recognised(page: dict, trained: Path) -> None:
     """By one side: the next test is that the other answers alike."""
     test = load("digits", "data")["test"]
     chosen = torch.cat([torch.nonzero(test.labels == digit)[:4, 0] for digit in range(10)])
@@ -356,7 +350,8 @@ def test_enlarged_test_pictures_are_recognised(page: dict, at_least: int, traine
         on_paper(test.images[index, 0].numpy(), **page).save(file)
     predict = importlib.import_module("raw_pytorch.predict").predict
     probabilities = predict(short(run_dir=str(trained)), files)
-    assert int((probabilities.argmax(dim=1) == test.labels[chosen]).sum()) >= at_least
+    # As they are in the dataset, 99 of 100 are right, and enlarged 98; by chance it would be 10.
+    assert int((probabilities.argmax(dim=1) == test.labels[chosen]).sum()) >= 38
 
 
 def test_both_sides_answer_alike_to_the_bit(trained: Path, seven: np.ndarray) -> None:
