@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -129,6 +130,18 @@ def stop_group(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def as_torchrun(number: int) -> list[dict[str, str]]:
+    """The variables with which torchrun starts each of `number` processes on one machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    everywhere = {
+        "TORCHELASTIC_RUN_ID": "ours", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number), "GROUP_RANK": "0",
+    }  # fmt: skip
+    return [{**everywhere, "RANK": str(n), "LOCAL_RANK": str(n)} for n in range(number)]
 
 
 def last_line(text: str) -> str:

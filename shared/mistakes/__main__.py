@@ -62,9 +62,14 @@ def make_mistakes(only: str) -> None:
         folder = Path(name)
         different = {right_key(mistake): mistake for mistake in chosen}
         print(f"{len(different)} runs without mistakes, then {len(chosen)} with one", flush=True)
-        trained = pool.map(lambda m: right_run(m, folder, forks.popen), different.values())
-        right_runs = dict(zip(different, trained, strict=True))
-        made = pool.map(lambda m: exhibit(m, folder, right_runs[right_key(m)], forks.popen), chosen)
+        # They come first in the queue, and so are ended or under way when another waits for one.
+        right_runs = {
+            key: pool.submit(right_run, mistake, folder, forks.popen)
+            for key, mistake in different.items()
+        }
+        made = pool.map(
+            lambda m: exhibit(m, folder, right_runs[right_key(m)].result(), forks.popen), chosen
+        )
         for mistake, row in zip(chosen, made, strict=True):
             exhibits.append(row)
             print(said(mistake, row), flush=True)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,7 +20,7 @@ from shared.divergence.report import report
 from shared.errors import RunError
 from shared.mistakes.catalogue import Mistake
 from shared.mistakes.edits import Edit, changed
-from shared.processes import ROOT, last_line
+from shared.processes import ROOT, as_torchrun, last_line
 from shared.reporting.words import Text
 
 # Ten steps an epoch, the last batch of training and of validation smaller than the others.
@@ -136,11 +137,15 @@ def train_changed(
     program = ["-m", mistake.side, "train", *flags, "--progress_bar", "false"]
     path = folder / "record.jsonl"
     processes = options.get("devices", 1)
-    launcher = ["torchrun", "--standalone", f"--nproc_per_node={processes}"]
-    command = Command(launcher if processes > 1 else ["python"], program)
-    # Each process of a run that has several is started by torchrun, as a new Python.
-    start = subprocess.Popen if processes > 1 else start
-    recorded, how = record(command, path, 10**6, 300, folder, start)
+    places = as_torchrun(processes) if processes > 1 else [{}]
+
+    def run(rank: int) -> tuple[Run, str]:
+        command = Command(["python"], program, tuple(places[rank].items()))
+        own = path if rank == 0 else path.with_name(f"others-{rank}.jsonl")
+        return record(command, own, 10**6, 300, folder, start)
+
+    with ThreadPoolExecutor(len(places)) as together:
+        recorded, how = next(together.map(run, range(len(places))))
     if how != "finished":
         log = path.with_suffix(".log").read_text()
         errors = [line for line in log.splitlines() if line.startswith("error: ")]

@@ -18,7 +18,6 @@ import json
 import multiprocessing
 import os
 import runpy
-import socket
 import sys
 import tempfile
 import textwrap
@@ -30,7 +29,7 @@ from typing import Any
 from shared.compare.trace.events import Event, Frame, HookCall, OperationCall, Trace
 from shared.compare.trace.operations import OPERATIONS, PACKAGES, Operation, package_folder
 from shared.config import Config
-from shared.processes import ROOT
+from shared.processes import ROOT, as_torchrun
 
 BATCHES = 2
 # What takes seconds to import: DistributedDataParallel, for one, imports Dynamo.
@@ -314,17 +313,10 @@ def in_processes(number: int, run: Callable[[], Any]) -> Any:
         return run()
     import torch.distributed
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    everywhere = {
-        "TORCHELASTIC_RUN_ID": "trace", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number),
-    }  # fmt: skip
+    places = as_torchrun(number)
 
     def as_rank(rank: int) -> Any:
-        own = {"RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0"}
-        os.environ.update({**everywhere, **own})
+        os.environ.update(places[rank])
         return run()
 
     copies = multiprocessing.get_context("fork")
