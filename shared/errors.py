@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,7 +61,19 @@ def fail(message: str, status: int) -> NoReturn:
         print(f"error: process {ranks.rank()}: {message}", file=sys.stderr)
     if status == 130:  # what is left to do may take a while, and is worth no waiting for
         _handle_signals(lambda *_: os._exit(130))
+    _end_workers()
     raise SystemExit(status)
+
+
+def _end_workers() -> None:
+    """Python waits for its workers when it ends, and one that stands still hears no SIGTERM."""
+    multiprocessing = sys.modules.get("multiprocessing")
+    workers = multiprocessing.active_children() if multiprocessing else []
+    workers = [worker for worker in workers if worker.daemon]
+    if workers and hasattr(signal, "SIGCHLD"):
+        _handle_signals(signal.SIG_DFL, [signal.SIGCHLD])  # torch would raise an error of its own
+    for worker in workers:
+        worker.kill()
 
 
 # Ctrl+C, the end of a job, a terminal that was closed, and Slurm's warning before the end; Windows
@@ -75,9 +87,9 @@ def ignore_signals() -> None:
     _handle_signals(signal.SIG_IGN)
 
 
-def _handle_signals(handler: Any) -> None:
+def _handle_signals(handler: Any, numbers: Sequence[signal.Signals] = ENDING) -> None:
     if threading.current_thread() is threading.main_thread():
-        for number in ENDING:
+        for number in numbers:
             signal.signal(number, handler)
 
 

@@ -4,8 +4,10 @@ no orphan process, no folder that two runs share."""
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from support.record import at_batch, spoiled_loss
 from shared.checkpoints import read_checkpoint
 from shared.config import Config
 from shared.data import ImageDataset
-from shared.errors import UsageError
+from shared.errors import UsageError, fail
 from shared.run_folder import create_run_dir
 
 pytestmark = pytest.mark.usefixtures("quarter_of_the_digits")
@@ -155,6 +157,23 @@ def test_a_worker_that_is_killed_while_it_hands_over_a_batch_is_reported(
     assert outcome.status == 1
     one_line(outcome.err, "DataLoader worker", "killed by signal", "--num_workers")
     fault.sees(outcome.err)
+
+
+@pytest.mark.fault("a process that loads batches stands still")
+def test_a_program_that_ends_does_not_wait_for_a_worker_that_stands_still(capsys, fault):
+    """It hears no SIGTERM, and Python would wait for it at the end."""
+    worker = multiprocessing.get_context("fork").Process(target=stand_still, daemon=True)
+    worker.start()
+    wait_for(lambda: "T (stopped)" in Path(f"/proc/{worker.pid}/status").read_text())
+    with pytest.raises(SystemExit):
+        fail("interrupted by SIGINT", 130)
+    worker.join(10)
+    assert worker.exitcode == -signal.SIGKILL
+    fault.sees(capsys.readouterr().err)
+
+
+def stand_still() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 @pytest.mark.fault("an error in a process that loads batches")
