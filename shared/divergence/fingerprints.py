@@ -35,7 +35,7 @@ class Print(TypedDict, total=False):
 
 
 @functools.cache
-def _signs() -> Tensor:
+def signs() -> Tensor:
     """+1 and -1 at random, float64 [PROJECTIONS, BLOCK], drawn without torch's generators."""
     drawn = hashlib.shake_128(b"signs").digest(PROJECTIONS * BLOCK // 8)
     bits = torch.frombuffer(bytearray(drawn), dtype=torch.uint8)
@@ -131,7 +131,7 @@ def fingerprint(tensor: Tensor, *, rows: bool = False) -> Print:
         values = block.double()
         squares += float(values @ values)
         # Each block has the signs in another order, so that blocks do not cancel out.
-        sums += (_signs()[:, : len(values)] @ values).roll(number) * (-1) ** (number // 4)
+        sums += (signs()[:, : len(values)] @ values).roll(number) * (-1) ** (number // 4)
     kept["norm"] = math.sqrt(squares) if squares >= 0 else squares
     kept["projections"] = sums.tolist()
     kept["values"] = flat[:: max(flat.numel() // SHOWN, 1)][:SHOWN].double().tolist()

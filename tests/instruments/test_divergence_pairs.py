@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.divergence.change import Pair
+from support.divergence.growing import GROWING
 from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
 from support.divergence.pairs import (
     ALL,
@@ -26,7 +27,7 @@ FEW = [
     *one_of_each(DIFFERENT, lambda p: p.causes[0].split("-")[0]),
     WITNESSED[0],
     *EQUAL[::8],
-    *one_of_each(OTHERS, lambda p: p.program + str(bool(p.causes))),
+    *one_of_each((*OTHERS, *GROWING), lambda p: p.program + str(bool(p.causes))),
 ]
 ROWS: dict[Pair, Row] = {}
 MANY = [pair for pair in ALL if pair not in FEW]
