@@ -174,7 +174,8 @@ def ratio(a: Print, b: Print) -> float | None:
 
 
 def affine(a: Print, b: Print) -> tuple[float, float] | None:
-    """Scale and shift that turn the values of b into those of a, if there are such."""
+    """Scale and shift that turn the values of b into those of a, if there are such: what is left of
+    the difference is next to nothing of the values, and little of the difference itself."""
     x, y = b["values"], a["values"]
     if len(x) < 4 or len(x) != len(y) or not all(map(math.isfinite, [*x, *y])):
         return None
@@ -185,7 +186,9 @@ def affine(a: Print, b: Print) -> tuple[float, float] | None:
     scale = sum((v - middle[0]) * (w - middle[1]) for v, w in zip(x, y, strict=True)) / spread
     shift = middle[1] - scale * middle[0]
     off = max(abs(scale * v + shift - w) for v, w in zip(x, y, strict=True))
-    return (scale, shift) if off <= 1e-4 * max(max(y) - min(y), 1e-12) and scale else None
+    apart = max(abs(v - w) for v, w in zip(x, y, strict=True))
+    is_near = off <= min(1e-4 * max(max(y) - min(y), 1e-12), 0.1 * apart)
+    return (scale, shift) if is_near and scale else None
 
 
 def close(a: Sequence[float], b: Sequence[float], tolerance: float) -> bool:

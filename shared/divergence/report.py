@@ -188,7 +188,8 @@ def _drifted(result: Comparison) -> list[str]:
     for name, where in zip("AB", first.where, strict=True):
         lines += place_of(name, where, 1)
     lines += wrap(_told(result) if result.is_told else _untold(result))
-    return lines + wrap("No setting, no batch and no mode differs.")
+    same = "No setting, no batch and no mode" if result.is_set_alike else "No batch and no mode"
+    return lines + wrap(f"{same} differs.")
 
 
 def _told(result: Comparison) -> str:
@@ -196,17 +197,17 @@ def _told(result: Comparison) -> str:
     growth = result.growth
     if growth is None:
         return "Nothing else differs."
-    moved = f"A with its weights moved by {growth.size:.1e} from step {growth.step} on"
     text = ""
     if growth.largest is not None:
         of, step, size, shown = growth.largest
-        text = f"{moved} parts from A by {shown:.1e} in {kind_of(of)} up to step {step}, B by"
+        until = f" up to step {step}" if step else ""
+        text = f"{growth.text} parts from A by at most {shown:.1e} in {kind_of(of)}{until}, B by"
         text += f" {size:.1e}; rounding may be {ALLOWED} times as much, and nothing else of B comes"
         text += " nearer to that. "
-    if growth.blind:
-        text += f"From step {growth.blind} on, a rounding alone parts A from itself by a tenth or"
+    if result.blind:
+        text += f"From step {result.blind} on, a rounding alone parts A from itself by a tenth or"
         text += " more, and no difference can be told from it."
-        if growth.blind > 1:
+        if result.blind > result.first:
             text += f" With --steps {growth.blind - 1} all that is compared can be told."
     return text.strip()
 

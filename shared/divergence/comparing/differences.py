@@ -44,6 +44,7 @@ class Comparison:
     nudge: Nudge | None = None  # the experiment that tells how large a rounding becomes
     growth: Growth | None = None  # what came of it
     fault: str = ""  # why nothing did
+    is_set_alike: bool = True  # no setting of a layer differs, and no hook
 
     @property
     def is_told(self) -> bool:
@@ -54,7 +55,9 @@ class Comparison:
     def blind(self) -> int:
         """The first step at which a rounding alone makes so large a difference that nothing can be
         told any more; 0 if there is none."""
-        return self.growth.blind if self.growth is not None else 0
+        if self.growth is None or not self.growth.blind:
+            return 0
+        return self.growth.blind + self.growth.begun
 
 
 def compare(a: Run, b: Run, nudged: Run | None = None) -> Comparison:
@@ -67,7 +70,7 @@ def compare(a: Run, b: Run, nudged: Run | None = None) -> Comparison:
         return result
     if not nudged.nudged:
         result.fault = "no weight of A could be moved"
-    elif nudged.trained < result.nudge.steps:
+    elif result.nudge.step and nudged.trained < result.nudge.steps:
         result.fault = f"with its weights moved it ended after {nudged.trained} steps"
     return result if result.fault else _compare_any(a, b, nudged)
 
@@ -75,7 +78,7 @@ def compare(a: Run, b: Run, nudged: Run | None = None) -> Comparison:
 def _compare_any(a: Run, b: Run, nudged: Run | None) -> Comparison:
     if resume := resumed(a, b):
         return _compare_resumed(a, b, nudged, resume)
-    return _compare(a, b, nudged, goes_on=False)
+    return _compare(a, b, nudged)
 
 
 def _compare_resumed(a: Run, b: Run, nudged: Run | None, resume: Resumed) -> Comparison:
@@ -86,12 +89,12 @@ def _compare_resumed(a: Run, b: Run, nudged: Run | None, resume: Resumed) -> Com
         return Comparison(found, steps=1)
     if whole is a:
         moved = after(nudged, number) if nudged is not None else None
-        result = _compare(after(a, number), b, moved, goes_on=True)
+        result = _compare(after(a, number), b, moved, begun=number)
         if result.nudge is not None:
             step, size, steps = result.nudge
             result.nudge = Nudge(step + number, size, steps + number)
     else:
-        result = _compare(a, after(b, number), nudged, goes_on=True)
+        result = _compare(a, after(b, number), nudged, begun=number)
     if result.finding is not None:
         result.finding = restored_in_part(result.finding, resume)
     result.first = number + 1
@@ -99,10 +102,11 @@ def _compare_resumed(a: Run, b: Run, nudged: Run | None, resume: Resumed) -> Com
     return result
 
 
-def _compare(a: Run, b: Run, nudged: Run | None, goes_on: bool) -> Comparison:
+def _compare(a: Run, b: Run, nudged: Run | None, begun: int = 0) -> Comparison:
     """
     Args:
-        goes_on: what training begins with is known to be equal.
+        begun: steps of the whole run before the first of these. If there are any, what training
+            begins with is known to be equal.
     """
     result = Comparison(steps=min(a.trained, b.trained))
     match = Matching(a, b)
@@ -110,7 +114,7 @@ def _compare(a: Run, b: Run, nudged: Run | None, goes_on: bool) -> Comparison:
     drift = Drift()
     growth: Growth | None = None
     is_beyond = False
-    for found in _differences(a, b, match, result.notes, drift, goes_on):
+    for found in _differences(a, b, match, result.notes, drift, begun > 0):
         if found.is_silent:
             silent.append(found)
             continue
@@ -125,9 +129,9 @@ def _compare(a: Run, b: Run, nudged: Run | None, goes_on: bool) -> Comparison:
             )
         if is_rounding:
             if not drift.size:
-                drift.reason, drift.step = found.reason, found.step
+                drift.reason, drift.step = found.reason, found.step + begun
                 if nudged is not None:
-                    growth, result.fault = grown(a, nudged, found.step, size_of(a, found))
+                    growth, result.fault = grown(a, nudged, found.step, size_of(a, found), begun)
                     result.growth = growth
             found.reason = found.reason or drift.reason
             drift.size = max(drift.size, found.size or 0.0)
@@ -144,14 +148,16 @@ def _compare(a: Run, b: Run, nudged: Run | None, goes_on: bool) -> Comparison:
     if len(result.rounding) > 1 or (result.rounding and is_beyond):
         first = result.rounding[0]
         last = result.finding.step if result.finding and not is_beyond else result.steps
-        result.nudge = Nudge(first.step, size_of(a, first), last)
+        result.nudge = Nudge(first.step, size_of(a, first), max(last, 1))
+    for found in result.rounding:
+        found.step += begun
     return result
 
 
-def grown(a: Run, nudged: Run, step: int, size: float) -> tuple[Growth | None, str]:
+def grown(a: Run, nudged: Run, step: int, size: float, begun: int = 0) -> tuple[Growth | None, str]:
     """How far A is from itself with its weights moved by `size` from `step` on, or why that is not
     known."""
-    growth = Growth(step, size, least_of(a))
+    growth = Growth(step, size, least_of(a), begun)
     drift = Drift(size=size)  # so that calls are compared, and not led back to the weights
     for found in _differences(a, nudged, Matching(a, nudged), [], drift, goes_on=False):
         if found.is_silent:
@@ -194,11 +200,8 @@ def _beyond(found: Finding, drift: Drift, growth: Growth | None) -> Finding:
         shown = growth.shown(kind(found), found.step)
         if not shown:
             return found  # a batch that is not computed is another
-        more = f" That is {found.size:.1e}. A with its weights moved by {growth.size:.1e} from step"
-        more += (
-            f" {growth.step} on parts from A by {shown:.1e} up to there; rounding may be {FACTOR}"
-        )
-        more += " times as much."
+        more = f" That is {found.size:.1e}. {growth.text} parts from A by at most {shown:.1e} up to"
+        more += f" there; rounding may be {FACTOR} times as much."
     more += f" The runs differ by rounding since step {drift.step} ({drift.reason})."
     cause = f"{found.cause.split('-')[0]}-grown"
     return Finding(cause, found.step, found.text + more, None, found.where, found.size)
@@ -313,6 +316,7 @@ def _remark(a: Run, b: Run, match: Matching, silent: list[Finding], result: Comp
             what = "It changed nothing that was recorded."
             if result.rounding:
                 what = "Whether it adds to the difference is not known."
+                result.is_set_alike = False
             evaluation.note(notes, f"{cause.text} {what}")
     for prefix in sorted(match.prefixes):
         evaluation.note(notes, f"Names of one side begin with {prefix}, and are else the same.")

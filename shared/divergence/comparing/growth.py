@@ -29,7 +29,7 @@ GROWING = ("batch-values", "forward", "loss", "gradients", "gradients-scaled", "
 
 class Nudge(NamedTuple):
     """Which experiment tells: A with its weights moved from `step` on, by `size` of each, run for
-    `steps` steps; 0 of both for an evaluation."""
+    `steps` steps. `step` is 0 where neither program trains."""
 
     step: int
     size: float
@@ -54,6 +54,7 @@ class Growth:
         size: by how much of each.
         least: one rounding of what A computes in. A number of few digits stays, or is another
             number of few digits, by chance; what is smaller than this tells nothing.
+        begun: steps of the whole run before the first of these.
         sizes: of each kind, step by step.
         apart: the first step at which it gets other batches; 0 if at none.
         largest: the difference of the two programs that comes nearest to what is allowed.
@@ -62,6 +63,7 @@ class Growth:
     step: int
     size: float
     least: float
+    begun: int = 0
     sizes: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     apart: int = 0
     largest: Seen | None = None
@@ -82,6 +84,11 @@ class Growth:
         return max([self.size, self.least, *sizes])
 
     @property
+    def text(self) -> str:
+        begins = f"from step {self.step + self.begun} on" if self.step else "before its evaluation"
+        return f"A with its weights moved by {self.size:.1e} {begins}"
+
+    @property
     def blind(self) -> int:
         """The first step from which a rounding makes so large a difference that nothing can be
         told; 0 if there is none."""
@@ -98,7 +105,7 @@ class Growth:
         if not shown:
             return False
         if self.largest is None or size / shown > self.largest.size / self.largest.shown:
-            self.largest = Seen(found.cause, found.step, size, shown)
+            self.largest = Seen(found.cause, found.step + self.begun, size, shown)
         return size <= FACTOR * shown
 
 
