@@ -57,7 +57,9 @@ def _answer(
     if stopped := _ended((a, b), ends, timeout, aside=evaluates):
         return stopped + _before(result, result.steps + 1) + notes, 1
     if result.rounding:
-        return _drifted(result) + notes, 0 if result.is_told and not result.blind else 1
+        return _drifted(
+            result, a.world == b.world
+        ) + notes, 0 if result.is_told and not result.blind else 1
     counted = []
     for thing, events in (
         ("optimizer step", [result.steps]),
@@ -72,6 +74,8 @@ def _answer(
     what = "weights and buffers, batches, modes, losses, gradients and the optimizer's settings."
     if evaluates:
         what = "weights and buffers, batches, modes and outputs."
+    elif a.world != b.world:
+        what = "weights and buffers, modes, gradients and the optimizer's settings."
     return wrap(f"Equal to the bit in {', '.join(counted)}: {what}") + notes, 0
 
 
@@ -164,7 +168,7 @@ def _before(result: Comparison, step: int) -> list[str]:
     return ["", *wrap(text)]
 
 
-def _drifted(result: Comparison) -> list[str]:
+def _drifted(result: Comparison, is_one_world: bool) -> list[str]:
     first = result.rounding[0]
     sizes: dict[int, float] = {}
     for found in result.rounding:
@@ -188,8 +192,9 @@ def _drifted(result: Comparison) -> list[str]:
     for name, where in zip("AB", first.where, strict=True):
         lines += place_of(name, where, 1)
     lines += wrap(_told(result) if result.is_told else _untold(result))
-    same = "No setting, no batch and no mode" if result.is_set_alike else "No batch and no mode"
-    return lines + wrap(f"{same} differs.")
+    same = ["no setting"] * result.is_set_alike + ["no batch"] * is_one_world + ["no mode"]
+    said = ", ".join(same[:-1]) + " and " * (len(same) > 1) + same[-1]
+    return lines + wrap(f"{said.capitalize()} differs.")
 
 
 def _told(result: Comparison) -> str:

@@ -287,7 +287,7 @@ def gradients(
                     reason, lowest(x["operations"]))  # fmt: skip
     if found is None:
         return
-    if wrapped[0] != wrapped[1] and a.world > 1:
+    if wrapped[0] != wrapped[1] and a.world == b.world > 1:
         found.cause, found.who = "gradients-unsynchronised", "A" if wrapped[1] else "B"
         found.reason, found.where = "", where(x["forwards"][0], y["forwards"][0])
     elif not found.reason and graph and found.cause == "gradients":

@@ -180,7 +180,8 @@ def _behind(found: Finding, silent: list[Finding]) -> Finding:
 
 
 # What may come of parameters and gradients that are shared out among processes, which are not seen.
-SHARED_OUT = ("forward-input", "loss-input", "gradients", "gradients-scaled")
+SHARED_OUT = ("forward-input", "loss-input", "gradients", "gradients-scaled", "clipped",
+              "clipped-scaled", "buffers")  # fmt: skip
 
 
 def _of_processes(a: Run, b: Run, found: Finding) -> None:
@@ -226,10 +227,16 @@ def _differences(
         if ours.taken and theirs.taken and _has_closure(ours, theirs):
             # Its settings decide on what the closure computes when it is called again.
             yield from updates.optimizer(a, b, ours, theirs, number, match)
-        yield from _backwards(a, b, ours, theirs, number, orders, match, drift)
+        shared = _shared(a, b, ours, theirs)
+        if shared:
+            evaluation.note(notes, f"{shared}: what each computes of its share was not compared.")
+            for x, y in zip(ours.backwards, theirs.backwards, strict=True):
+                yield from batches.modes(x["forwards"], y["forwards"], number, "mode")
+        else:
+            yield from _backwards(a, b, ours, theirs, number, orders, match, drift)
         if ours.taken is None or theirs.taken is None:
             break
-        yield from updates.scaling(ours, theirs, number, match)
+        yield from updates.scaling(ours, theirs, number, match, shared)
         yield from updates.optimizer(a, b, ours, theirs, number, match)
         yield from updates.stepped(a, b, ours, theirs, number, match)
         if number == last:
@@ -245,6 +252,17 @@ def _differences(
         yield from reported.numbers(a, b, number, drift)
         yield from saving.saves(a, b, number, notes)
     yield from reported.unreported(a, b, notes)
+
+
+def _shared(a: Run, b: Run, ours: Step, theirs: Step) -> str:
+    """Whether one program has shared out each batch of the other among its processes: gradients are
+    then the same once they are averaged, and no sooner."""
+    pairs = list(zip(ours.backwards, theirs.backwards, strict=False))
+    who = {batches.share(a, b, x, y) for x, y in pairs}
+    if len(ours.backwards) != len(theirs.backwards) or len(who) != 1 or not max(who):
+        return ""
+    name, run = ("A", a) if max(who) == "A" else ("B", b)
+    return f"{name} shares each batch of the other out among {run.world} processes"
 
 
 def _backwards(
