@@ -176,7 +176,9 @@ def _otherwise(
     keys = [k for k in {**given[0], **given[1]} if given[0].get(k) != given[1].get(k)]
     if keys and set(p["inputs"]) != set(q["inputs"]) and not is_random(p):
         return found(f"{kind}-call", f"A calls {called(p)} where B calls {called(q)}.")
-    if (keys and p["layer"] == q["layer"]) or (keys and not (p["layer"] and q["layer"])):
+    # A layer may give by name what a call gives by position.
+    is_other = sorted(given[0].values()) != sorted(given[1].values())
+    if keys and (is_other or p["layer"] == q["layer"] or not (p["layer"] and q["layer"])):
         said = ", ".join(
             f"{_argument(k)} {given[0].get(k, 'a tensor or nothing')} in A,"
             f" {given[1].get(k, 'a tensor or nothing')} in B"

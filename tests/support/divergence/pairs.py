@@ -25,6 +25,7 @@ from support.divergence import watching
 from support.divergence.change import Pair
 from support.divergence.growing import GROWING
 from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
+from support.divergence.rarer import RARER
 from support.divergence.styles import OTHERS
 from support.divergence.tasks import BY_TASKS
 from support.divergence.trainers import TRAINERS
@@ -32,7 +33,7 @@ from support.divergence.trainers import TRAINERS
 README = ROOT / "shared" / "divergence" / "README.md"
 PROGRAMS = ROOT / "tests" / "support" / "divergence" / "sources"
 BEGIN, END = "<!-- kinds -->", "<!-- /kinds -->"
-ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS, *GROWING)
+ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS, *GROWING, *RARER)
 
 
 def program(name: str) -> str:
@@ -124,9 +125,12 @@ def written(rows: list[tuple[str, str, str, str]]) -> str:
     count = {
         verdict: sum(row[-1] == verdict for row in rows) for verdict in ("right", "wrong", "silent")
     }
+    hidden = sum(row[-1] == "right" and row[2].endswith("-grown") for row in rows)
     lines = [
         f"Of {len(rows)}, {count['right']} are right, {count['wrong']} wrong, and of "
-        f"{count['silent']} the cause is not found.",
+        f"{count['silent']} a cause that is on record is not found. {hidden} of those that are "
+        "right are changes that nothing on record shows, beside a rounding: of these (`-grown`) "
+        "the tool says that the difference is too large for it, and its cause not found.",
         "",
         "| program | one change | named | |",
         "| --- | --- | --- | --- |",
