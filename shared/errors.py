@@ -119,13 +119,15 @@ def run(command: Callable[[], Any]) -> Any:
     except RunError as error:
         fail(_first_line(error), 1)
     except OSError as error:
-        fail(describe(error), 1)
+        fail(LOST_WORKER if _is_of_a_worker(error) else describe(error), 1)
     except Exception as error:
         if os.environ.get("DEBUG"):
             traceback.print_exc()
         first_line = _first_line(error)
         if _is_out_of_memory(error):
             fail(f"out of memory ({first_line[:200]}); {LOWER}", 1)
+        if _is_of_a_worker(error):
+            fail(LOST_WORKER, 1)
         if re.match(r"DataLoader worker .*(killed by signal|exited unexpectedly)", first_line):
             reasons = [*_swallowed, error.__cause__, error]
             reason = next(r for r in reasons if r and str(r).startswith("DataLoader worker"))
@@ -181,6 +183,18 @@ def _unraisablehook(unraisable: Any) -> None:
 # What takes memory, as far as a flag says how much.
 LOWER = "lower --batch_size or --width"
 FEWER = "it may have run out of memory: lower --num_workers"
+LOST_WORKER = f"a DataLoader worker was killed by signal or exited unexpectedly; {FEWER}"
+
+
+def _is_of_a_worker(error: Exception) -> bool:
+    """Whether a loader's connection to a worker broke off. torch asks at once whether the worker
+    lives, and a process that was killed a moment ago may still pass for alive."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return (
+        isinstance(error, (ConnectionError, EOFError))
+        and not str(error).startswith("Caught ")  # what went wrong within a worker
+        and any(f.f_globals.get("__name__") == "torch.utils.data.dataloader" for f, _ in frames)
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

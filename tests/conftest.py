@@ -41,6 +41,7 @@ pytest_plugins = [
     "support.mirror",
     "support.programs",
     "support.two_processes",
+    "support.warm",
 ]
 
 ROOT = Path(__file__).resolve().parents[1]

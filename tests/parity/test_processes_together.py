@@ -4,13 +4,12 @@ what happens when one of them dies."""
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 
 import pytest
 import torch
 from support.record import SIDES
-from support.two_processes import BATCH, TORCHRUN, WORKER
+from support.two_processes import FLAGS, TORCHRUN, WORKER, fingerprint
 
 from shared.checkpoints import read_checkpoint
 from shared.config import Config
@@ -19,44 +18,6 @@ from shared.config import Config
 def ended(process: subprocess.Popen, timeout: float = 300) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
-
-
-def fingerprint(out: str) -> str:
-    lines = [line.split()[-1] for line in out.splitlines() if line.startswith("weights ")]
-    assert len(lines) == 1, out
-    return lines[0]
-
-
-FLAGS = ["--max_epochs", 2, "--batch_size", BATCH, "--accelerator", "cpu", "--width", 4]
-FLAGS += ["--dropout", 0.3]
-
-
-# What a shell has within a Slurm job, and after it, and what was set by hand and forgotten.
-LEFTOVERS = dict(
-    SLURM_JOB_ID="17", SLURM_NTASKS="2", SLURM_NTASKS_PER_NODE="2", SLURM_PROCID="1", RANK="abc",
-    LOCAL_RANK="0", WORLD_SIZE="", NODE_RANK="1", MASTER_ADDR="10.255.255.1", MASTER_PORT="abc",
-    GLOO_SOCKET_IFNAME="ib7", PL_GLOBAL_SEED="x", PL_TRAINER_LIMIT_TRAIN_BATCHES="1",
-)  # fmt: skip
-
-
-@pytest.mark.fault("variables of a cluster that mean another job", kind="clusters")
-@pytest.mark.parametrize("side", SIDES)
-def test_devices_starts_the_processes_by_itself_whatever_a_cluster_has_left_in_the_environment(
-    side, start, done, tmp_path, monkeypatch
-):
-    for name, value in LEFTOVERS.items():
-        monkeypatch.setenv(name, value)
-    # Lightning would resume from it.
-    (tmp_path / "hpc_ckpt_1.ckpt").write_text("of another job")
-    status, out, err = ended(
-        start(sys.executable, "-m", side, "train", "--devices", 2, *FLAGS, cwd=tmp_path)
-    )
-    assert status == 0, err
-    # What C++ says when a process ends while a thread of its gives up its connection: seen once in
-    # some forty runs, after everything was done.
-    assert err.replace("terminate called without an active exception\n", "") == ""
-    assert fingerprint(out) == done[0]["whole-raw_pytorch"]["summary"]["weights_sha256"]
-    assert "2 × cpu" in out
 
 
 @pytest.mark.long

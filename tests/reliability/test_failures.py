@@ -139,6 +139,24 @@ def test_a_worker_that_is_killed_is_reported_and_no_other_stays(side, tmp_path, 
     assert_no_worker_is_left(run)
 
 
+@pytest.mark.fault("a process that loads batches is killed")
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), EOFError()])
+def test_a_worker_that_is_killed_while_it_hands_over_a_batch_is_reported(
+    side, error, command, one_line, fault, monkeypatch
+):
+    """Its connection breaks off, and for a moment it still passes for alive."""
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_try_get_data", broken)
+    outcome = command(side, "train", "--run_dir", "run", *SHORT, "--num_workers", "1")
+    assert outcome.status == 1
+    one_line(outcome.err, "DataLoader worker", "killed by signal", "--num_workers")
+    fault.sees(outcome.err)
+
+
 @pytest.mark.fault("an error in a process that loads batches")
 def test_an_error_in_a_worker_is_reported_as_its_own(side, tmp_path, one_line, fault):
     run = start(side, tmp_path / "run", Moment("worker", 1, None), "--num_workers", "2")

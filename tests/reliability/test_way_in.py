@@ -143,7 +143,10 @@ BY_PATH = {
 
 @pytest.mark.fault("a file that is run by its path", kind="the way in")
 @pytest.mark.parametrize("path", BY_PATH)
-def test_the_environment_of_the_project_says_what_to_type(set_up, path, one_line, fault):
+def test_the_environment_of_the_project_says_what_to_type(
+    set_up, path, one_line, fault, monkeypatch
+):
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # with it, every module would be found
     python = set_up / ".venv" / "bin" / "python"
     for folder in (set_up, (set_up / path).parent):
         given = (set_up / path).relative_to(folder)

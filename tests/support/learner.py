@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shared.compare.trace.events import Trace
 from shared.compare.trace.tracing import Both
-from shared.forks.client import Forks, open_forks
+from shared.forks.client import Forks
 from shared.puzzles.catalogue import PORT, READ, Puzzle, puzzles
 from shared.puzzles.saying import Speaker
 from shared.puzzles.trying import Try, run_file
@@ -20,14 +20,6 @@ FIRST = ALL[0]
 ENGLISH, CHINESE = Speaker("en"), Speaker("zh")
 SPEAKERS = (ENGLISH, CHINESE)
 QUESTIONS = [puzzle for puzzle in ALL if puzzle.track == READ]
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        with open_forks() as started:
-            yield started
 
 
 def tried(forks: Forks, source: str, limit: float = 120) -> Try:

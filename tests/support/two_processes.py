@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from shared.forks.client import Forks
+from shared.processes import as_torchrun
 from support.record import SIDES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +27,8 @@ EVERYTHING = dict(
     early_stopping_patience=1, num_workers=1, checkpoint_every_n_steps=2,
 )  # fmt: skip
 BARE = dict(max_epochs=1, dropout=0, lr=0.3)
+FLAGS = ["--max_epochs", 2, "--batch_size", BATCH, "--accelerator", "cpu", "--width", 4]
+FLAGS += ["--dropout", 0.3]
 NO_ADAM = ["whole_batches", "without_adam"]
 NO_NORM = [*NO_ADAM, "without_batch_norm"]
 WORKER = ROOT / "tests/support/ddp_worker.py"
@@ -70,18 +74,20 @@ def job(name: str, side: str, folder: Path, *alterations: str, **options: Any) -
 
 
 @pytest.fixture(scope="session")
-def done(once: Callable[..., Path], start: Callable[..., subprocess.Popen]) -> list[dict[str, Any]]:
+def done(once: Callable[..., Path], forks: Forks) -> list[dict[str, Any]]:
     """What each of two processes computed, by name of the job: started once, for it takes long."""
 
     def make(folder: Path) -> None:
         folder.mkdir()
         (folder / "jobs.json").write_text(json.dumps(all_jobs(folder)))
-        process = start(
-            *TORCHRUN, "--standalone", "--nproc_per_node=2", WORKER, folder,
-            cwd=folder,
-        )  # fmt: skip
-        out, err = process.communicate(timeout=600)
-        assert process.returncode == 0, out + err
+        words = [sys.executable, str(WORKER), str(folder)]
+        with open(folder / "said.txt", "w") as said:
+            processes = [
+                forks.start(words, folder, said, {**os.environ, **place})
+                for place in as_torchrun(2)
+            ]
+            statuses = [process.wait(600) for process in processes]
+        assert statuses == [0, 0], (folder / "said.txt").read_text()
 
     folder = once("two_processes", make)
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
@@ -103,3 +109,9 @@ def all_jobs(folder: Path) -> list[dict[str, Any]]:
         jobs.append(resumed)
     # Those that go on need those that were stopped.
     return sorted(jobs, key=lambda j: j["name"].startswith("resumed"))
+
+
+def fingerprint(out: str) -> str:
+    lines = [line.split()[-1] for line in out.splitlines() if line.startswith("weights ")]
+    assert len(lines) == 1, out
+    return lines[0]

@@ -1,0 +1,38 @@
+"""A warm Python for the tests that start many programs, and the files of tests that share it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+
+from shared.forks.client import Forks, open_forks
+
+# They run one after the other in one of the processes that share the tests.
+TOGETHER = {
+    "tests/instruments/test_puzzles.py",
+    "tests/instruments/test_puzzle_sessions.py",
+    "tests/parity/test_distributed.py",
+}
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with open_forks() as started:
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        yield started
+
+
+class ByFile(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "together" if file in TOGETHER else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
