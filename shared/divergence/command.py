@@ -132,10 +132,12 @@ def record(
     timeout: float,
     folder: Path | None = None,
     start: Callable[..., Any] = subprocess.Popen,
+    moved: tuple[object, ...] = (),
 ) -> tuple[Run, str]:
     """Run a program under the recorder, in `folder`, for at most `timeout` seconds.
 
     Args:
+        moved: from which step on its weights are moved by one rounding, and by how much.
         start: starts a process, as `subprocess.Popen` does.
 
     Returns:
@@ -148,7 +150,15 @@ def record(
     launcher = [python.get(word, word) for word in command.launcher]
     if launcher[0] == "torchrun":
         launcher[:1] = [sys.executable, "-m", "torch.distributed.run"]
-    words = [*launcher, str(LAUNCH), str(path), str(steps), "--", *command.program]
+    words = [
+        *launcher,
+        str(LAUNCH),
+        str(path),
+        str(steps),
+        *map(str, moved),
+        "--",
+        *command.program,
+    ]
     environment = {**os.environ, **dict(command.environment), "PYTHONDONTWRITEBYTECODE": "1"}
     with open(path.with_suffix(".log"), "w") as output:
         try:
@@ -226,7 +236,9 @@ def diverge(args: argparse.Namespace) -> int:
         NotRun: one of them could not be started.
     """
     commands = parse_command("A", args.a), parse_command("B", args.b)
-    from .report import overhead, report, wrap  # with torch, which --help and a typo need not
+    # With torch, which --help and a typo need not.
+    from .comparing.differences import compare
+    from .report import overhead, report, wrap
 
     with contextlib.ExitStack() as stack:
         if args.keep:
@@ -244,9 +256,17 @@ def diverge(args: argparse.Namespace) -> int:
             recorded, how = record(command, folder / f"{name}.jsonl", args.steps, args.timeout)
             runs.append(recorded)
             ends.append(how)
+        result = compare(runs[0], runs[1])
+        if result.nudge is not None:
+            text = "once more, with its weights moved by one rounding"
+            print("\n".join(wrap(text, "A  ")), flush=True)
+            step, size, steps = result.nudge
+            path = folder / "nudged.jsonl"
+            nudged, _ = record(commands[0], path, steps, args.timeout, moved=(step, size))
+            result = compare(runs[0], runs[1], nudged)
         print()
         is_same = commands[0] == commands[1]
-        lines, status = report(runs[0], runs[1], (ends[0], ends[1]), args.timeout, is_same)
+        lines, status = report(runs[0], runs[1], (ends[0], ends[1]), args.timeout, is_same, result)
         print("\n".join(lines))
         print("\n" + "\n".join(overhead(n, r) for n, r in zip("AB", runs, strict=True)))
         for name, how in zip("AB", ends, strict=True):

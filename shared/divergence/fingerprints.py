@@ -35,7 +35,7 @@ class Print(TypedDict, total=False):
 
 
 @functools.cache
-def _signs() -> Tensor:
+def signs() -> Tensor:
     """+1 and -1 at random, float64 [PROJECTIONS, BLOCK], drawn without torch's generators."""
     drawn = hashlib.shake_128(b"signs").digest(PROJECTIONS * BLOCK // 8)
     bits = torch.frombuffer(bytearray(drawn), dtype=torch.uint8)
@@ -131,7 +131,7 @@ def fingerprint(tensor: Tensor, *, rows: bool = False) -> Print:
         values = block.double()
         squares += float(values @ values)
         # Each block has the signs in another order, so that blocks do not cancel out.
-        sums += (_signs()[:, : len(values)] @ values).roll(number) * (-1) ** (number // 4)
+        sums += (signs()[:, : len(values)] @ values).roll(number) * (-1) ** (number // 4)
     kept["norm"] = math.sqrt(squares) if squares >= 0 else squares
     kept["projections"] = sums.tolist()
     kept["values"] = flat[:: max(flat.numel() // SHOWN, 1)][:SHOWN].double().tolist()
@@ -174,7 +174,8 @@ def ratio(a: Print, b: Print) -> float | None:
 
 
 def affine(a: Print, b: Print) -> tuple[float, float] | None:
-    """Scale and shift that turn the values of b into those of a, if there are such."""
+    """Scale and shift that turn the values of b into those of a, if there are such: what is left of
+    the difference is next to nothing of the values, and little of the difference itself."""
     x, y = b["values"], a["values"]
     if len(x) < 4 or len(x) != len(y) or not all(map(math.isfinite, [*x, *y])):
         return None
@@ -185,7 +186,9 @@ def affine(a: Print, b: Print) -> tuple[float, float] | None:
     scale = sum((v - middle[0]) * (w - middle[1]) for v, w in zip(x, y, strict=True)) / spread
     shift = middle[1] - scale * middle[0]
     off = max(abs(scale * v + shift - w) for v, w in zip(x, y, strict=True))
-    return (scale, shift) if off <= 1e-4 * max(max(y) - min(y), 1e-12) and scale else None
+    apart = max(abs(v - w) for v, w in zip(x, y, strict=True))
+    is_near = off <= min(1e-4 * max(max(y) - min(y), 1e-12), 0.1 * apart)
+    return (scale, shift) if is_near and scale else None
 
 
 def close(a: Sequence[float], b: Sequence[float], tolerance: float) -> bool:

@@ -4,6 +4,7 @@ python launch.py RECORD STEPS -- -m package.module [arguments]
 python launch.py RECORD STEPS -- script.py [arguments]
 python launch.py RECORD STEPS -- notebook.ipynb [arguments]
 python launch.py RECORD STEPS -- package.module:function [arguments]
+python launch.py RECORD STEPS STEP SIZE -- ...       with its weights moved from STEP on
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ class Cell(importlib.abc.ExecutionLoader):
 
 
 def main() -> None:
-    path, steps, _, *arguments = sys.argv[1:]
+    end = sys.argv.index("--")
+    (path, steps, *moved), arguments = sys.argv[1:end], sys.argv[end + 1 :]
+    nudge = (int(moved[0]), float(moved[1])) if moved else None
     here = str(Path(__file__).resolve().parent)
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != here]
     load("following").follow_parent()  # which is torchrun, if that started it
@@ -132,7 +135,7 @@ def main() -> None:
     # Of several processes, the first one speaks for all.
     if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0":
         path = os.devnull
-    recording = recorder.Recorder(path, int(steps))
+    recording = recorder.Recorder(path, int(steps), nudge)
     try:
         with recording:
             run_program(arguments)

@@ -270,6 +270,7 @@ class Run:
     numbers: dict[int, list[Number]] = field(default_factory=dict)
     metrics: dict[int, list[Metric]] = field(default_factory=dict)
     saves: dict[int, list[Save]] = field(default_factory=dict)
+    nudged: list[Event] = field(default_factory=list)
     start: Start | None = None
     end: End | None = None
 
@@ -314,6 +315,7 @@ def _add(run: Run, current: Step, event: Any) -> Step:
     kind, step = event["kind"], event["step"]
     lists: dict[str, list[Any]] = {
         "model": run.models, "seed": run.seeds, "loader": run.loaders, "load": run.loads,
+        "nudged": run.nudged,
         "backward": current.backwards, "clip": current.scaling, "unscale": current.scaling,
     }  # fmt: skip
     tables: dict[str, dict[int, list[Any]]] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .causes import cause_of, kind_of
 from .comparing.differences import Comparison, Finding, compare
+from .comparing.growth import FACTOR as ALLOWED
 from .launch import cells
 from .records import Run, Where
 
@@ -21,14 +22,20 @@ SECONDS, FACTOR, BYTES = 1.0, 2.0, 200 * 2**20
 
 
 def report(
-    a: Run, b: Run, ends: tuple[str, str], timeout: float = 0, is_same: bool = False
+    a: Run,
+    b: Run,
+    ends: tuple[str, str],
+    timeout: float = 0,
+    is_same: bool = False,
+    result: Comparison | None = None,
 ) -> tuple[list[str], int]:
     """The answer in lines, and the exit status.
 
     Args:
         is_same: A and B are the same command.
+        result: what came of comparing them, if that was done already.
     """
-    result = compare(a, b)
+    result = result or compare(a, b)
     lines, status = _answer(result, a, b, ends, timeout)
     if is_same and status and result.finding is not None:
         lines += ["", *wrap("A and B are the same command: it differs from run to run.")]
@@ -50,7 +57,9 @@ def _answer(
     if stopped := _ended((a, b), ends, timeout, aside=evaluates):
         return stopped + _before(result, result.steps + 1) + notes, 1
     if result.rounding:
-        return _drifted(result) + notes, 0
+        return _drifted(
+            result, a.world == b.world
+        ) + notes, 0 if result.is_told and not result.blind else 1
     counted = []
     for thing, events in (
         ("optimizer step", [result.steps]),
@@ -65,6 +74,8 @@ def _answer(
     what = "weights and buffers, batches, modes, losses, gradients and the optimizer's settings."
     if evaluates:
         what = "weights and buffers, batches, modes and outputs."
+    elif a.world != b.world:
+        what = "weights and buffers, modes, gradients and the optimizer's settings."
     return wrap(f"Equal to the bit in {', '.join(counted)}: {what}") + notes, 0
 
 
@@ -151,10 +162,13 @@ def _before(result: Comparison, step: int) -> list[str]:
         return ["", *wrap(f"{before} equal to the bit.")]
     first = result.rounding[0]
     text = f"{before} equal but for rounding ({first.size:.1e} at first: {first.reason})."
+    if not result.is_told:
+        text = f"Before, there is a difference of {first.size:.1e} at step {first.step}: "
+        text += f"{first.reason}. {_untold(result)}"
     return ["", *wrap(text)]
 
 
-def _drifted(result: Comparison) -> list[str]:
+def _drifted(result: Comparison, is_one_world: bool) -> list[str]:
     first = result.rounding[0]
     sizes: dict[int, float] = {}
     for found in result.rounding:
@@ -164,14 +178,48 @@ def _drifted(result: Comparison) -> list[str]:
     if last > first.step and sizes[first.step]:
         factor = (sizes[last] / sizes[first.step]) ** (1 / (last - first.step))
         growth = f", {sizes[last]:.1e} at step {last}: times {factor:.2f} a step"
+    title = f"Equal within rounding in {result.steps} optimizer steps."
+    if not result.is_told:
+        title = f"NOT KNOWN whether {result.steps} optimizer steps are equal within rounding."
+    elif result.blind:
+        title = f"Equal within rounding before step {result.blind} of {result.steps}; "
+        title += "NOT COMPARABLE from there on."
     lines = wrap(
-        f"Equal within rounding in {result.steps} optimizer steps. The first difference is of "
+        f"{title} The first difference is of "
         f"{first.size:.1e} in {kind_of(first.cause)} at step {first.step}{growth}."
     )
     lines += wrap(f"Where it comes from: {first.reason}.")
     for name, where in zip("AB", first.where, strict=True):
         lines += place_of(name, where, 1)
-    return lines + wrap("No setting, no batch and no mode differs.")
+    lines += wrap(_told(result) if result.is_told else _untold(result))
+    same = ["no setting"] * result.is_set_alike + ["no batch"] * is_one_world + ["no mode"]
+    said = ", ".join(same[:-1]) + " and " * (len(same) > 1) + same[-1]
+    return lines + wrap(f"{said.capitalize()} differs.")
+
+
+def _told(result: Comparison) -> str:
+    """What A did with its weights moved by one rounding."""
+    growth = result.growth
+    if growth is None:
+        return "Nothing else differs."
+    text = ""
+    if growth.largest is not None:
+        of, step, size, shown = growth.largest
+        until = f" up to step {step}" if step else ""
+        text = f"{growth.text} parts from A by at most {shown:.1e} in {kind_of(of)}{until}, B by"
+        text += f" {size:.1e}; rounding may be {ALLOWED} times as much, and nothing else of B comes"
+        text += " nearer to that. "
+    if result.blind:
+        text += f"From step {result.blind} on, a rounding alone parts A from itself by a tenth or"
+        text += " more, and no difference can be told from it."
+        if result.blind > result.first:
+            text += f" With --steps {growth.blind - 1} all that is compared can be told."
+    return text.strip()
+
+
+def _untold(result: Comparison) -> str:
+    why = f": {result.fault}" if result.fault else ""
+    return f"How large a rounding becomes in A is not known{why}."
 
 
 def _closing(a: Run, b: Run) -> list[str]:

@@ -132,10 +132,12 @@ def test_a_buffer_that_is_not_registered_is_named(tmp_path):
 def test_a_difference_within_rounding_is_called_that_with_its_size_and_growth(tmp_path):
     a = recorded(script(PLAIN), tmp_path / "a")
     b = recorded(script(PLAIN, "--halves"), tmp_path / "b")
-    result = compare(a, b)
+    nudge = compare(a, b).nudge
+    moved = recorded(script(PLAIN), tmp_path / "moved", nudge.steps, (nudge.step, nudge.size))
+    result = compare(a, b, moved)
     assert result.finding is None
     assert 0 < result.rounding[0].size < 1e-5
-    lines, status = report(a, b, ("finished", "finished"))
+    lines, status = report(a, b, ("finished", "finished"), result=result)
     assert status == 0
     text = " ".join(lines)
     assert "Equal within rounding in 12 optimizer steps" in text

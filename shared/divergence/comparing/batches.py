@@ -60,6 +60,16 @@ def batch(
                 yield found
 
 
+def share(a: Run, b: Run, x: Backward, y: Backward) -> str:
+    """Who has but its share of the other's batch, as one of several processes; empty if neither."""
+    mine, other = _rows(x), _rows(y)
+    for who, part, whole, run, one in (("A", mine, other, a, b), ("B", other, mine, b, a)):
+        is_shared = len(part) * run.world == len(whole) and set(part) <= set(whole)
+        if run.world > 1 and one.world == 1 and part and is_shared:
+            return who
+    return ""
+
+
 def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int) -> Finding:
     """With what is seen beside a batch that differs: processes, generators, calls before it."""
     if a.world != b.world and f.cause in SHARED_OUT:

@@ -176,7 +176,9 @@ def _otherwise(
     keys = [k for k in {**given[0], **given[1]} if given[0].get(k) != given[1].get(k)]
     if keys and set(p["inputs"]) != set(q["inputs"]) and not is_random(p):
         return found(f"{kind}-call", f"A calls {called(p)} where B calls {called(q)}.")
-    if (keys and p["layer"] == q["layer"]) or (keys and not (p["layer"] and q["layer"])):
+    # A layer may give by name what a call gives by position.
+    is_other = sorted(given[0].values()) != sorted(given[1].values())
+    if keys and (is_other or p["layer"] == q["layer"] or not (p["layer"] and q["layer"])):
         said = ", ".join(
             f"{_argument(k)} {given[0].get(k, 'a tensor or nothing')} in A,"
             f" {given[1].get(k, 'a tensor or nothing')} in B"
@@ -287,7 +289,7 @@ def gradients(
                     reason, lowest(x["operations"]))  # fmt: skip
     if found is None:
         return
-    if wrapped[0] != wrapped[1] and a.world > 1:
+    if wrapped[0] != wrapped[1] and a.world == b.world > 1:
         found.cause, found.who = "gradients-unsynchronised", "A" if wrapped[1] else "B"
         found.reason, found.where = "", where(x["forwards"][0], y["forwards"][0])
     elif not found.reason and graph and found.cause == "gradients":

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from ..records import Run, Step
 from . import batches, computing, evaluation, reported, saving, updates, weights
 from .calls import Drift
-from .finding import EPSILON, Finding, lowest, where
+from .finding import Finding, lowest, where
+from .growth import FACTOR, Growth, Nudge, is_computed, kind, least_of, may_have_grown, size_of
 from .matching import Matching
 from .resuming import Resumed, after, not_restored, restored_in_part, resumed
 
@@ -26,6 +27,10 @@ LEADS = {
 }  # fmt: skip
 
 
+# What of a step is there before its first forward pass.
+BEGINS = ("weights", "batch", "mode")
+
+
 @dataclass
 class Comparison:
     """What came of it: the first real difference, those within rounding before it, and what is
@@ -36,57 +41,131 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
     steps: int = 0
     first: int = 1  # the first step that was compared, of the whole run where the other goes on
+    nudge: Nudge | None = None  # the experiment that tells how large a rounding becomes
+    growth: Growth | None = None  # what came of it
+    fault: str = ""  # why nothing did
+    is_set_alike: bool = True  # no setting of a layer differs, and no hook
+
+    @property
+    def is_told(self) -> bool:
+        """Whether all that is called rounding here is known to be no more than that."""
+        return self.nudge is None or self.growth is not None
+
+    @property
+    def blind(self) -> int:
+        """The first step at which a rounding alone makes so large a difference that nothing can be
+        told any more; 0 if there is none."""
+        if self.growth is None or not self.growth.blind:
+            return 0
+        return self.growth.blind + self.growth.begun
 
 
-def compare(a: Run, b: Run) -> Comparison:
+def compare(a: Run, b: Run, nudged: Run | None = None) -> Comparison:
+    """
+    Args:
+        nudged: A once more, with its weights moved as an earlier comparison's `nudge` says.
+    """
+    result = _compare_any(a, b, None)
+    if nudged is None or result.nudge is None:
+        return result
+    if not nudged.nudged:
+        result.fault = "no weight of A could be moved"
+    elif result.nudge.step and nudged.trained < result.nudge.steps:
+        result.fault = f"with its weights moved it ended after {nudged.trained} steps"
+    return result if result.fault else _compare_any(a, b, nudged)
+
+
+def _compare_any(a: Run, b: Run, nudged: Run | None) -> Comparison:
     if resume := resumed(a, b):
-        return _compare_resumed(a, b, resume)
-    return _compare(a, b, goes_on=False)
+        return _compare_resumed(a, b, nudged, resume)
+    return _compare(a, b, nudged)
 
 
-def _compare_resumed(a: Run, b: Run, resume: Resumed) -> Comparison:
+def _compare_resumed(a: Run, b: Run, nudged: Run | None, resume: Resumed) -> Comparison:
     """The steps that both runs have, each at its place in the whole run."""
+    number = resume.number
     whole, part = (b, a) if resume.who == "A" else (a, b)
     if found := not_restored(whole, part, resume):
         return Comparison(found, steps=1)
-    rest = after(whole, resume.number)
-    result = _compare(rest, b, True) if whole is a else _compare(a, rest, True)
+    if whole is a:
+        moved = after(nudged, number) if nudged is not None else None
+        result = _compare(after(a, number), b, moved, begun=number)
+        if result.nudge is not None:
+            step, size, steps = result.nudge
+            result.nudge = Nudge(step + number, size, steps + number)
+    else:
+        result = _compare(a, after(b, number), nudged, begun=number)
     if result.finding is not None:
         result.finding = restored_in_part(result.finding, resume)
-    result.first = resume.number + 1
+    result.first = number + 1
     result.notes.insert(0, f"{resume.text} from there, and was compared with the steps after it.")
     return result
 
 
-def _compare(a: Run, b: Run, goes_on: bool) -> Comparison:
+def _compare(a: Run, b: Run, nudged: Run | None, begun: int = 0) -> Comparison:
     """
     Args:
-        goes_on: what training begins with is known to be equal.
+        begun: steps of the whole run before the first of these. If there are any, what training
+            begins with is known to be equal.
     """
     result = Comparison(steps=min(a.trained, b.trained))
     match = Matching(a, b)
     silent: list[Finding] = []
     drift = Drift()
-    for found in _differences(a, b, match, result.notes, drift, goes_on):
+    growth: Growth | None = None
+    is_beyond = False
+    for found in _differences(a, b, match, result.notes, drift, begun > 0):
         if found.is_silent:
             silent.append(found)
             continue
         behind = _behind(found, silent)
-        if (found.is_rounding and behind is found) or (
-            drift.size and _has_grown(found, drift.size)
-        ):
+        if growth is not None and growth.blind and found.step >= growth.blind:
+            is_rounding = is_computed(found)
+        elif growth is not None:
+            is_rounding = growth.allows(found)
+        else:
+            is_rounding = (found.is_rounding and behind is found) or (
+                drift.size > 0 and may_have_grown(found, drift.size)
+            )
+        if is_rounding:
             if not drift.size:
-                drift.reason, drift.step = found.reason, found.step
+                drift.reason, drift.step = found.reason, found.step + begun
+                if nudged is not None:
+                    growth, result.fault = grown(a, nudged, found.step, size_of(a, found), begun)
+                    result.growth = growth
             found.reason = found.reason or drift.reason
             drift.size = max(drift.size, found.size or 0.0)
             result.rounding.append(found)
             continue
-        result.finding = _beyond(found, drift) if behind is found and drift.size else behind
+        is_beyond = drift.size > 0 and is_computed(found)
+        result.finding = behind
+        if is_beyond and behind is found:
+            result.finding = _beyond(found, drift, growth)
         _of_processes(a, b, result.finding)
         break
     if result.finding is None:
         _remark(a, b, match, silent, result)
+    if len(result.rounding) > 1 or (result.rounding and is_beyond):
+        first = result.rounding[0]
+        last = result.finding.step if result.finding and not is_beyond else result.steps
+        result.nudge = Nudge(first.step, size_of(a, first), max(last, 1))
+    for found in result.rounding:
+        found.step += begun
     return result
+
+
+def grown(a: Run, nudged: Run, step: int, size: float, begun: int = 0) -> tuple[Growth | None, str]:
+    """How far A is from itself with its weights moved by `size` from `step` on, or why that is not
+    known."""
+    growth = Growth(step, size, least_of(a), begun)
+    drift = Drift(size=size)  # so that calls are compared, and not led back to the weights
+    for found in _differences(a, nudged, Matching(a, nudged), [], drift, goes_on=False):
+        if found.is_silent:
+            continue
+        if found.step < step or (found.step == step and found.cause.startswith(BEGINS)):
+            return None, f"run again it is another at step {found.step}, before they are moved"
+        growth.add(found)
+    return growth, ""
 
 
 def _behind(found: Finding, silent: list[Finding]) -> Finding:
@@ -101,7 +180,8 @@ def _behind(found: Finding, silent: list[Finding]) -> Finding:
 
 
 # What may come of parameters and gradients that are shared out among processes, which are not seen.
-SHARED_OUT = ("forward-input", "loss-input", "gradients", "gradients-scaled")
+SHARED_OUT = ("forward-input", "loss-input", "gradients", "gradients-scaled", "clipped",
+              "clipped-scaled", "buffers")  # fmt: skip
 
 
 def _of_processes(a: Run, b: Run, found: Finding) -> None:
@@ -111,34 +191,21 @@ def _of_processes(a: Run, b: Run, found: Finding) -> None:
         found.text += f" A runs in {a.world} process{'es' * (a.world > 1)}, B in {b.world}."
 
 
-# What is computed, and so is apart where what went before is.
-GROWING = ("batch-values", "forward", "loss", "gradients", "clipped", "stepped", "stepped-hand",
-           "buffers", "evaluation", "reported")  # fmt: skip
-
-
-def _has_grown(found: Finding, drifted: float) -> bool:
-    """Whether a difference may be an earlier one within rounding, grown over the steps: it is in
-    something that is computed, and nothing is seen that would explain it.
-
-    How fast one grows nobody knows beforehand. A thousandfold from one event to the next, and up to
-    a tenth, is taken for growth; Adam makes whole steps of gradients that are nothing but rounding.
-    """
-    if found.size is not None and found.cause in ("gradients-scaled", "clipped-scaled"):
-        return found.size <= 10 * drifted  # what has grown is no multiple, or hardly one
-    if found.cause not in GROWING or found.size is None:
-        return False
-    most = 1.0 if found.cause.startswith("stepped") else 1000 * max(drifted, EPSILON["float32"])
-    return found.size <= min(most, 0.1)
-
-
-def _beyond(found: Finding, drift: Drift) -> Finding:
+def _beyond(found: Finding, drift: Drift, growth: Growth | None) -> Finding:
     """A difference that is too large to have grown from rounding, and has no cause that is seen."""
-    if found.cause not in GROWING or found.size is None or found.cause.startswith("reported"):
+    if found.cause.startswith("reported"):
         return found
-    text = f"{found.text} That is {found.size:.1e}, after {drift.size:.1e} at most before. The runs"
-    text += f" differ by rounding since step {drift.step} ({drift.reason})."
+    if growth is None:
+        more = f" That is {found.size:.1e}, after {drift.size:.1e} at most before."
+    else:
+        shown = growth.shown(kind(found), found.step)
+        if not shown:
+            return found  # a batch that is not computed is another
+        more = f" That is {found.size:.1e}. {growth.text} parts from A by at most {shown:.1e} up to"
+        more += f" there; rounding may be {FACTOR} times as much."
+    more += f" The runs differ by rounding since step {drift.step} ({drift.reason})."
     cause = f"{found.cause.split('-')[0]}-grown"
-    return Finding(cause, found.step, text, None, found.where, found.size)
+    return Finding(cause, found.step, found.text + more, None, found.where, found.size)
 
 
 def _differences(
@@ -160,10 +227,16 @@ def _differences(
         if ours.taken and theirs.taken and _has_closure(ours, theirs):
             # Its settings decide on what the closure computes when it is called again.
             yield from updates.optimizer(a, b, ours, theirs, number, match)
-        yield from _backwards(a, b, ours, theirs, number, orders, match, drift)
+        shared = _shared(a, b, ours, theirs)
+        if shared:
+            evaluation.note(notes, f"{shared}: what each computes of its share was not compared.")
+            for x, y in zip(ours.backwards, theirs.backwards, strict=True):
+                yield from batches.modes(x["forwards"], y["forwards"], number, "mode")
+        else:
+            yield from _backwards(a, b, ours, theirs, number, orders, match, drift)
         if ours.taken is None or theirs.taken is None:
             break
-        yield from updates.scaling(ours, theirs, number, match)
+        yield from updates.scaling(ours, theirs, number, match, shared)
         yield from updates.optimizer(a, b, ours, theirs, number, match)
         yield from updates.stepped(a, b, ours, theirs, number, match)
         if number == last:
@@ -179,6 +252,17 @@ def _differences(
         yield from reported.numbers(a, b, number, drift)
         yield from saving.saves(a, b, number, notes)
     yield from reported.unreported(a, b, notes)
+
+
+def _shared(a: Run, b: Run, ours: Step, theirs: Step) -> str:
+    """Whether one program has shared out each batch of the other among its processes: gradients are
+    then the same once they are averaged, and no sooner."""
+    pairs = list(zip(ours.backwards, theirs.backwards, strict=False))
+    who = {batches.share(a, b, x, y) for x, y in pairs}
+    if len(ours.backwards) != len(theirs.backwards) or len(who) != 1 or not max(who):
+        return ""
+    name, run = ("A", a) if max(who) == "A" else ("B", b)
+    return f"{name} shares each batch of the other out among {run.world} processes"
 
 
 def _backwards(
@@ -250,6 +334,7 @@ def _remark(a: Run, b: Run, match: Matching, silent: list[Finding], result: Comp
             what = "It changed nothing that was recorded."
             if result.rounding:
                 what = "Whether it adds to the difference is not known."
+                result.is_set_alike = False
             evaluation.note(notes, f"{cause.text} {what}")
     for prefix in sorted(match.prefixes):
         evaluation.note(notes, f"Names of one side begin with {prefix}, and are else the same.")

@@ -21,7 +21,13 @@ SILENT = {
 }  # fmt: skip
 
 
-def scaling(ours: Step, theirs: Step, number: int, match: Matching) -> Iterator[Finding]:
+def scaling(
+    ours: Step, theirs: Step, number: int, match: Matching, reason: str = ""
+) -> Iterator[Finding]:
+    """
+    Args:
+        reason: why gradients that are near are no others.
+    """
     mine, other = (_clips(s.scaling) for s in (ours, theirs))
     lines = where(mine[0] if mine else ours.taken, other[0] if other else theirs.taken)
     if bool(mine) != bool(other):
@@ -56,7 +62,7 @@ def scaling(ours: Step, theirs: Step, number: int, match: Matching) -> Iterator[
     precision = lowest([op for v in ours.backwards for op in v["operations"]])
     lines = where(ours.taken, theirs.taken)
     hands = written(ours.touched, theirs.touched, "gradient", match, lines)
-    reason = f"{hands[1]}" if hands else ""
+    reason = f"{hands[1]}" if hands else reason
     found = tensors(ours.taken["gradients"], match.renamed(theirs.taken["gradients"]), number,
                     "clipped", lines, reason, precision)  # fmt: skip
     if found is not None and found.cause != "clipped-missing":

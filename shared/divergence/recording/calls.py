@@ -47,6 +47,7 @@ class Calls:
         before_pass: called before an outermost forward pass is recorded.
         on_weights: called with the hash of every weight before a backward pass.
         on_call: called before any module is.
+        on_use: called with a module whose outermost forward pass begins, when that is on record.
     """
 
     def __init__(self, record: Record, operations: Operations, models: modules.Models) -> None:
@@ -62,6 +63,7 @@ class Calls:
         self.before_pass: Callable[[], None] = lambda: None
         self.on_weights: Callable[[dict[str, str]], None] = lambda weights: None
         self.on_call: Callable[[], None] = lambda: None
+        self.on_use: Callable[[nn.Module], None] = lambda module: None
         self.begin = record.watched(self._begin)
         self.leaf = record.watched(self._leaf)
         self.finish = record.watched(self._finish)
@@ -153,6 +155,7 @@ class Calls:
             # Before batch norm has seen its first batch.
             held = [*root.parameters(), *root.buffers()]
             self.prints = {id(t): fingerprint(t) for t in held if is_plain(t)} | self.prints
+        self.on_use(root)
 
     def _begins_a_step(self) -> bool:
         return not self.micro

@@ -103,6 +103,11 @@ class Optimizers:
         """What a model begins with, so that its first update is told."""
         self.last = {**weights, **self.last}
 
+    def settle(self) -> None:
+        """Take the weights for what the last step left, whatever they are."""
+        if self.last:
+            self.last |= {n: digest(p) for n, p in self.models.parameters()}
+
     def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         if self.models.all and not self.calls.micro:
             self.look_for_updates()

@@ -21,6 +21,7 @@ from torch import nn
 from ..records import Where
 from .calls import Calls
 from .modules import Models
+from .nudging import Nudges
 from .operations import Operations
 from .optimizers import Optimizers
 from .record import Enough, Record, generators
@@ -36,9 +37,13 @@ class Recorder:
     Args:
         path: the file of records; written line by line, so that it is there after a crash.
         steps: updates of the weights after which the next training step raises `Enough`.
+        nudge: from which step on every weight is moved by one rounding, and by how much of itself
+            the first time; None leaves the program as it is.
     """
 
-    def __init__(self, path: str | Path, steps: int) -> None:
+    def __init__(
+        self, path: str | Path, steps: int, nudge: tuple[int, float] | None = None
+    ) -> None:
         self.record = Record(path, steps)
         self.models = Models()
         self.operations = Operations(self.record)
@@ -49,6 +54,8 @@ class Recorder:
         self.calls.on_weights = self.optimizers.remember
         self.calls.on_call = self.record.watched(self.surroundings.look_for_loggers)
         self.surroundings.rates = self.optimizers.rates
+        if nudge is not None:
+            self.calls.on_use = Nudges(self.record, self.optimizers, *nudge).before_forward
         self.compiled: Where | None = None
 
     def __enter__(self) -> Recorder:

@@ -14,6 +14,7 @@ class Pair(NamedTuple):
         program: the file in sources/ that is changed.
         against: the file that it is compared with, if that is another.
         also: a second change: what stands there, and what then stands there.
+        is_blind: rounding grows so large that the rest cannot be compared.
     """
 
     kind: str
@@ -24,3 +25,4 @@ class Pair(NamedTuple):
     program: str = "one"
     against: str = ""
     also: tuple[str, str] = ("", "")
+    is_blind: bool = False

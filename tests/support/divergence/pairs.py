@@ -15,13 +15,17 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from shared.divergence.comparing.differences import Comparison, compare
+from shared.divergence.comparing.growth import Nudge
 from shared.divergence.records import Run
 from shared.processes import ROOT
 from support.divergence import watching
 from support.divergence.change import Pair
+from support.divergence.growing import GROWING
 from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
+from support.divergence.rarer import RARER
 from support.divergence.styles import OTHERS
 from support.divergence.tasks import BY_TASKS
 from support.divergence.trainers import TRAINERS
@@ -29,7 +33,7 @@ from support.divergence.trainers import TRAINERS
 README = ROOT / "shared" / "divergence" / "README.md"
 PROGRAMS = ROOT / "tests" / "support" / "divergence" / "sources"
 BEGIN, END = "<!-- kinds -->", "<!-- /kinds -->"
-ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS)
+ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS, *GROWING, *RARER)
 
 
 def program(name: str) -> str:
@@ -50,13 +54,13 @@ def source(pair: Pair) -> str:
     return text
 
 
-def recorded(text: str, folder: Path, name: str) -> Run:
+def recorded(text: str, folder: Path, name: str, steps: int = 20, nudge: Any = None) -> Run:
     """What a program does, run in this process as its own file in `folder`."""
     path = folder / f"{name}.py"
     path.write_text(text)
     linecache.checkcache()
     with _in(folder):
-        return watching.recorded(watching.script(path), folder / f"{name}.jsonl")
+        return watching.recorded(watching.script(path), folder / f"{name}.jsonl", steps, nudge)
 
 
 class Unchanged:
@@ -65,6 +69,7 @@ class Unchanged:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.run = functools.cache(self._run)
+        self.moved = functools.cache(self._moved)
 
     def folder_of(self, name: str) -> Path:
         folder = self.folder / name
@@ -74,6 +79,10 @@ class Unchanged:
     def _run(self, name: str) -> Run:
         return recorded(program(name), self.folder_of(name), "a")
 
+    def _moved(self, name: str, nudge: Nudge) -> Run:
+        moved = nudge.step, nudge.size
+        return recorded(program(name), self.folder_of(name), "a", nudge.steps, moved)
+
 
 def outcome(pair: Pair, unchanged: Unchanged) -> tuple[str, Comparison, Run]:
     """What the tool says of a pair: "right", "wrong" or "silent"."""
@@ -81,16 +90,19 @@ def outcome(pair: Pair, unchanged: Unchanged) -> tuple[str, Comparison, Run]:
     base = unchanged.run(against)
     run = recorded(source(pair), unchanged.folder_of(against), "b")
     result = compare(base, run)
+    if result.nudge is not None:
+        result = compare(base, run, unchanged.moved(against, result.nudge))
     found = result.finding
     if not pair.causes:
-        return ("right" if found is None else "wrong"), result, run
+        is_right = found is None and result.is_told and bool(result.blind) == pair.is_blind
+        return ("right" if is_right else "wrong"), result, run
     if found is None:
         return "silent" if not result.rounding else "wrong", result, run
     shown = [linecache.getline(file, number) for side in found.where for file, number, _ in side]
     is_shown = not pair.line or any(pair.line in text for text in shown)
-    if found.cause.endswith("-grown"):
-        return "silent", result, run
-    return "right" if found.cause in pair.causes and is_shown else "wrong", result, run
+    if found.cause in pair.causes and is_shown:
+        return "right", result, run
+    return "silent" if found.cause.endswith("-grown") else "wrong", result, run
 
 
 Row = tuple[str, str, str, str]
@@ -99,6 +111,8 @@ Row = tuple[str, str, str, str]
 def row(pair: Pair, verdict: str, result: Comparison) -> Row:
     """Program, kind, what was named, and whether that is right."""
     named = result.finding.cause if result.finding else "rounding" if result.rounding else "equal"
+    if result.blind and not result.finding:
+        named = f"rounding before step {result.blind}"
     return pair.program, pair.kind, named, verdict
 
 
@@ -111,9 +125,12 @@ def written(rows: list[tuple[str, str, str, str]]) -> str:
     count = {
         verdict: sum(row[-1] == verdict for row in rows) for verdict in ("right", "wrong", "silent")
     }
+    hidden = sum(row[-1] == "right" and row[2].endswith("-grown") for row in rows)
     lines = [
         f"Of {len(rows)}, {count['right']} are right, {count['wrong']} wrong, and of "
-        f"{count['silent']} the cause is not found.",
+        f"{count['silent']} a cause that is on record is not found. {hidden} of those that are "
+        "right are changes that nothing on record shows, beside a rounding: of these (`-grown`) "
+        "the tool says that the difference is too large for it, and its cause not found.",
         "",
         "| program | one change | named | |",
         "| --- | --- | --- | --- |",

@@ -20,10 +20,15 @@ from shared.divergence.records import Run, read
 Item = TypeVar("Item")
 
 
-def recorded(program: Callable[[], Any], path: Path, steps: int = 20) -> Run:
+def recorded(
+    program: Callable[[], Any],
+    path: Path,
+    steps: int = 20,
+    nudge: tuple[int, float] | None = None,
+) -> Run:
     """What a program does in this process, up to `steps` optimizer steps. What it is warned of is
     its own affair."""
-    with warnings.catch_warnings(), contextlib.suppress(Enough), Recorder(path, steps):
+    with warnings.catch_warnings(), contextlib.suppress(Enough), Recorder(path, steps, nudge):
         warnings.simplefilter("ignore")
         program()
     return read(path)
