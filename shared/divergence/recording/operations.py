@@ -62,6 +62,10 @@ def described(value: Any) -> str:
     return "tensor" if isinstance(value, Tensor) else type(value).__name__
 
 
+def _sums(args: Any, kwargs: Any) -> list[int]:
+    return [sample(t)[0] for _, t in tensors((args, kwargs)) if is_plain(t)]
+
+
 class Operations(TorchFunctionMode):
     """Active while the program runs, until it compiles something: a compiler must not see it."""
 
@@ -79,6 +83,7 @@ class Operations(TorchFunctionMode):
         self.gradients: dict[int, str] = {}
         self.note = record.watched(self._note)
         self.write = record.watched(self._write)
+        self.sums = record.watched(_sums)
 
     def start(self) -> None:
         self.__enter__()
@@ -96,19 +101,27 @@ class Operations(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        went_in = None
+        if self.is_open and self.is_on and is_write(name) and not self.record.busy:
+            went_in = self.sums(args, kwargs)  # it is written over
         result = func(*args, **kwargs)
         if self.is_on and not self.record.busy:
-            name = getattr(func, "__name__", "")
-            if is_write(name) and self.parameters:
-                self.write(name, func, args, kwargs, sys._getframe(1))
+            frame = sys._getframe(1)
+            if is_write(name) and self.parameters and self.write(name, func, args, kwargs, frame):
+                pass  # a weight or a gradient, which is told by itself
             elif self.is_stepping and not self.is_open:
                 pass  # what an optimizer computes
             elif name not in DULL and not name.startswith("_record_function"):
-                self.note(name, args, kwargs, result, sys._getframe(1))
+                self.note(name, args, kwargs, result, frame, went_in)
         return result
 
-    def _note(self, name: str, args: Any, kwargs: Any, result: Any, frame: Any) -> None:
+    def _note(
+        self, name: str, args: Any, kwargs: Any, result: Any, frame: Any, went_in: list[int] | None
+    ) -> None:
         out = result[0] if isinstance(result, tuple) and result else result
+        if name == "__setitem__":
+            out = args[0]
         if not isinstance(out, Tensor) or torch._C._get_tracing_state():
             return
         if out.dtype == torch.bool:
@@ -122,6 +135,8 @@ class Operations(TorchFunctionMode):
                 self.early.append(self._operation(name, args, kwargs, out, where(1), False))
         elif len(self.kept) < MOST:
             self.kept.append(self._operation(name, args, kwargs, out, where(2), True))
+            if went_in is not None:
+                self.kept[-1]["inputs"] = went_in
 
     def _operation(
         self, name: str, args: Any, kwargs: Any, out: Tensor, place: Where, whole: bool
@@ -132,7 +147,7 @@ class Operations(TorchFunctionMode):
         value, values, norm = 0, [0.0], 0.0
         if whole and is_plain(out):
             value, values, norm = sample(out)
-            inputs = [sample(t)[0] for _, t in tensors((args, kwargs)) if is_plain(t)]
+            inputs = _sums(args, kwargs)
         return {
             "name": name.strip("_"),
             "given": {k: v for k, v in given.items() if v != "tensor"},
@@ -147,31 +162,34 @@ class Operations(TorchFunctionMode):
             "where": place,
         }
 
-    def _write(self, name: str, func: Any, args: Any, kwargs: Any, frame: Any) -> None:
-        """The program changes a tensor; it is told if that is a parameter or a gradient."""
+    def _write(self, name: str, func: Any, args: Any, kwargs: Any, frame: Any) -> bool:
+        """Whether what the program changes is a parameter or a gradient, which is told of its own
+        code."""
         target = args[0] if args else kwargs.get("input")
         if isinstance(target, (list, tuple)) and target:  # torch._foreach_mul_ and its like
             target = target[0]
         if not isinstance(target, Tensor) or not is_plain(target):
-            return
+            return False
+        address = target.data_ptr()
+        known = (("weight", self.parameters), ("gradient", self.gradients))
+        what, names = next((v for v in known if address in v[1]), ("", {}))
+        if not what:
+            return False
         if not is_own_code(frame.f_code.co_filename):
-            return
+            return True
         if isinstance(frame.f_locals.get("self"), torch.optim.Optimizer):
-            return  # one that the program brings along
+            return True  # one that the program brings along
         if name == "__set__":
             value = args[1] if len(args) > 1 else None
             if func != Tensor.data.__set__ or not isinstance(value, Tensor):  # type: ignore[attr-defined]
-                return
-        address = target.data_ptr()
-        for what, names in (("weight", self.parameters), ("gradient", self.gradients)):
-            if address in names:
-                given = {f"argument {i}": described(v) for i, v in enumerate(args) if i}
-                given |= {key: described(value) for key, value in kwargs.items()}
-                self.record.write(
-                    "touched", what=what, name=names[address], operation=name.strip("_"),
-                    given={k: v for k, v in given.items() if v != "tensor"}, where=where(),
-                )  # fmt: skip
-                return
+                return True
+        given = {f"argument {i}": described(v) for i, v in enumerate(args) if i}
+        given |= {key: described(value) for key, value in kwargs.items()}
+        self.record.write(
+            "touched", what=what, name=names[address], operation=name.strip("_"),
+            given={k: v for k, v in given.items() if v != "tensor"}, where=where(),
+        )  # fmt: skip
+        return True
 
     def take(self) -> tuple[list[Operation], list[tuple[int, int]]]:
         kept, right = self.kept, self.right

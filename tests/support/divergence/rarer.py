@@ -1,4 +1,5 @@
-"""Changes of sources/one.py for causes of which the other pairs have none."""
+"""Changes for causes of which the other pairs have none, most of them of sources/one.py and
+sources/sampled.py, and what is near to them."""
 
 from __future__ import annotations
 
@@ -8,6 +9,20 @@ from support.divergence.one_program import LOSS, MADE, STEP
 CLIP = "        nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n"
 CALLED = "out = model(x)\n        loss"
 EVALUATED = "            out = model(x)\n            total"
+OPTIMIZER = "lr=0.01, weight_decay=0.01)\n"
+OLD_STATE = """\
+old = optimizer.state_dict()
+for i, p in enumerate(model.parameters()):
+    moments = {"exp_avg": torch.full_like(p, 0.01), "exp_avg_sq": torch.full_like(p, 0.1)}
+    old["state"][i] = {"step": torch.tensor(3.0), **moments}
+torch.save(old, "old.pt")
+optimizer.load_state_dict(torch.load("old.pt"))
+"""
+SCORED = "out.view(-1, V), b[:, 1:].reshape(-1)"
+CLASSES = """\
+        out = self.fc(self.drop(self.body(x)))
+        return out if self.training else out.argmax(-1)
+"""
 SAVED = '"model": model.state_dict()'
 
 RARER = (
@@ -29,7 +44,10 @@ RARER = (
     Pair("statistics changed in memory", STEP,
          "        model.bn.running_var.numpy()[:] *= 1.1\n" + STEP, ("buffers",)),
     Pair("outputs changed in memory", LOSS,
-         "out.detach().numpy()[:] *= 1.1\n        " + LOSS, ("forward",), "model(x)"),
+         "out.detach().numpy()[:] *= 1.1\n        " + LOSS, ("loss-input",), "cross_entropy"),
+    Pair("outputs changed in memory by the model", "        return self.head(x)\n",
+         "        x = self.head(x)\n        x.detach().numpy()[:] *= 1.1\n        return x\n",
+         ("forward",), "model(x)"),
     Pair("outputs of the evaluation changed in memory", EVALUATED,
          EVALUATED.replace("total", "out.numpy()[:] *= 1.1\n            total"), ("evaluation",)),
     Pair("another slope in evaluation", "self.drop(self.act(x))",
@@ -40,6 +58,53 @@ RARER = (
     Pair("halved weights saved", SAVED,
          '"model": {k: v * 0.5 for k, v in model.state_dict().items()}',
          ("saved-weights",), "torch.save"),
+    Pair("all gradients doubled in memory", CLIP,
+         CLIP + "        for p in model.parameters():\n            p.grad.numpy()[:] *= 2\n",
+         ("clipped-scaled",), "step()"),
+    Pair("the loss changed in memory", LOSS,
+         LOSS + "        loss.detach().numpy()[...] *= 1.1\n", ("loss",), "cross_entropy"),
+    Pair("the loss made larger in place", LOSS, LOSS + "        loss *= 1.03\n",
+         ("loss-more",), "1.03"),
+    Pair("the loss made larger in place from the second epoch", LOSS,
+         LOSS + "        loss *= 1.03 if epoch else 1.0\n", ("loss-more",), "1.03"),
+    Pair("scores made smaller before the loss", LOSS, "loss = F.cross_entropy(out / 1.1, y)\n",
+         ("loss-more", "loss-call"), "1.1"),
+    Pair("a penalty added in place", LOSS,
+         LOSS + "        loss += 1e-3 * model.head.weight.pow(2).sum()\n",
+         ("loss-more",), "pow(2)"),
+    Pair("a state of the optimizer from a file", OPTIMIZER, OPTIMIZER + OLD_STATE,
+         ("stepped-state",), "step()"),
+    Pair("names as a wrapper has them", SAVED,
+         '"model": {"module." + k: v for k, v in model.state_dict().items()}',
+         ("saved-names",), "torch.save"),
+    Pair("images cropped", "self.x[i]", "self.x[i, :, 1:, 1:]", ("batch-shape",), "self.net(",
+         "trainer"),
+    Pair("classes given in evaluation", "        return self.fc(self.drop(self.body(x)))\n",
+         CLASSES, ("evaluation-shape",), "self.net(", "trainer",
+         also=(").argmax(-1)\n            hit", ")\n            hit")),
+    Pair("absolute errors", ".pow(2)", ".abs()", ("loss-call",), "abs()", "by_hand"),
+    Pair("dimensions named in another order", SCORED, "out.view(-1, V, L), b[:, 1:]",
+         ("loss-argument",), "V, L", "scaled"),
+    Pair("the classes in the second dimension", SCORED, "out.transpose(1, 2), b[:, 1:]",
+         program="scaled"),
+    Pair("the scale not restored", '    scaler.load_state_dict(saved["scaler"])\n', "",
+         ("resumed-scaler",), "", "resume"),
+    Pair("the same program", "", "", program="sampled"),
+    Pair("another seed of the sampler", "seed=4", "seed=5", ("batch-sampler",), "model(x)",
+         "sampled"),
+    Pair("set_epoch() forgotten", "    sampler.set_epoch(epoch)\n", "", ("batch-repeated",),
+         "model(x)", "sampled"),
+    Pair("another base of the positions", "10000", "1000", ("forward-input",), "self.positions",
+         "sampled"),
+    Pair("the mean taken after the last layer", "self.level(h.mean(1)).squeeze(-1)",
+         "self.level(h).mean(1)", ("forward-shape",), "mean(1)", "sampled"),
+    Pair("errors set to nothing", "        loss = ",
+         "        errors[y == 0] = 0.0\n        loss = ",
+         ("loss-more", "loss-call"), "errors[y == 0]", "sampled"),
+    Pair("roots of how rare a level is", "torch.bincount(levels)", "torch.bincount(levels).sqrt()",
+         ("loss-input",), "rarity[y]", "sampled"),
+    Pair("positions before what they are added to", "self.embed(x) + self.positions",
+         "self.positions + self.embed(x)", program="sampled"),
     Pair("gradients asked for again", MADE, MADE + "model.requires_grad_(True)\n"),
     Pair("epochs counted from one", "range(2)", "range(1, 3)"),
     Pair("the loss written out", LOSS,

@@ -14,6 +14,7 @@ model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 
 optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.5)
 order = torch.Generator().manual_seed(1)
+scaler = torch.amp.GradScaler("cpu", init_scale=256.0, growth_interval=3)
 loader = DataLoader(TensorDataset(points, labels), batch_size=8, shuffle=True, generator=order)
 start = 0
 if IS_RESUMED:
@@ -21,6 +22,7 @@ if IS_RESUMED:
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     schedule.load_state_dict(saved["schedule"])
+    scaler.load_state_dict(saved["scaler"])
     order.set_state(saved["order"])
     torch.set_rng_state(saved["rng"])
     start = 1
@@ -28,8 +30,9 @@ for epoch in range(start, 2):
     for x, y in loader:
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         schedule.step()
     if epoch == 0:
         torch.save(
@@ -37,6 +40,7 @@ for epoch in range(start, 2):
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
+                "scaler": scaler.state_dict(),
                 "order": order.get_state(),
                 "rng": torch.get_rng_state(),
             },
