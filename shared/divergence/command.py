@@ -150,15 +150,8 @@ def record(
     launcher = [python.get(word, word) for word in command.launcher]
     if launcher[0] == "torchrun":
         launcher[:1] = [sys.executable, "-m", "torch.distributed.run"]
-    words = [
-        *launcher,
-        str(LAUNCH),
-        str(path),
-        str(steps),
-        *map(str, moved),
-        "--",
-        *command.program,
-    ]
+    given = map(str, (LAUNCH, path, steps, *moved))
+    words = [*launcher, *given, "--", *command.program]
     environment = {**os.environ, **dict(command.environment), "PYTHONDONTWRITEBYTECODE": "1"}
     with open(path.with_suffix(".log"), "w") as output:
         try:

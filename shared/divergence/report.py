@@ -57,9 +57,8 @@ def _answer(
     if stopped := _ended((a, b), ends, timeout, aside=evaluates):
         return stopped + _before(result, result.steps + 1) + notes, 1
     if result.rounding:
-        return _drifted(
-            result, a.world == b.world
-        ) + notes, 0 if result.is_told and not result.blind else 1
+        is_equal = result.is_told and not result.blind
+        return _drifted(result, a.world == b.world) + notes, 0 if is_equal else 1
     counted = []
     for thing, events in (
         ("optimizer step", [result.steps]),

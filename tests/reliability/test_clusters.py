@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -20,6 +19,7 @@ from support.record import SIDES
 from shared import ranks
 from shared.cli import parse_command
 from shared.errors import run
+from shared.processes import as_torchrun
 
 
 @pytest.fixture(autouse=True)
@@ -65,19 +65,9 @@ def trained(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     return train
 
 
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
 def torchrun(**others: str) -> dict[str, str]:
     """What torchrun tells the first of two processes."""
-    names = dict(
-        TORCHELASTIC_RUN_ID="x", RANK="0", LOCAL_RANK="0", WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port(),
-    )  # fmt: skip
-    return {**names, **others}
+    return {**as_torchrun(2)[0], **others}
 
 
 @pytest.mark.fault("a variable that torchrun cannot have meant", kind="clusters")

@@ -1,5 +1,5 @@
-"""What tests/parity/test_distributed.py starts: one process of several, which runs a
-list of jobs on both sides, one after another, and writes down what it computed.
+"""What tests/parity/test_distributed.py starts: one process of several, which runs a list
+of jobs on both sides, one after another, and writes down what it computed.
 
 torchrun --nproc_per_node=2 tests/support/ddp_worker.py FOLDER      (jobs in FOLDER/jobs.json)
 """
