@@ -132,26 +132,24 @@ class Operations(TorchFunctionMode):
             return
         if not self.is_open:
             if is_own_code(frame.f_code.co_filename):
-                self.early.append(self._operation(name, args, kwargs, out, where(1), False))
+                self.early.append(self._operation(name, args, kwargs, out, where(1), None))
         elif len(self.kept) < MOST:
-            self.kept.append(self._operation(name, args, kwargs, out, where(2), True))
-            if went_in is not None:
-                self.kept[-1]["inputs"] = went_in
+            if went_in is None:
+                went_in = _sums(args, kwargs) if is_plain(out) else []
+            self.kept.append(self._operation(name, args, kwargs, out, where(2), went_in))
 
     def _operation(
-        self, name: str, args: Any, kwargs: Any, out: Tensor, place: Where, whole: bool
+        self, name: str, args: Any, kwargs: Any, out: Tensor, place: Where, inputs: list[int] | None
     ) -> Operation:
         given = {f"argument {i + 1}": described(v) for i, v in enumerate(args)}
         given |= {key: described(value) for key, value in kwargs.items()}
-        inputs: list[int] = []
         value, values, norm = 0, [0.0], 0.0
-        if whole and is_plain(out):
+        if inputs is not None and is_plain(out):
             value, values, norm = sample(out)
-            inputs = _sums(args, kwargs)
         return {
             "name": name.strip("_"),
             "given": {k: v for k, v in given.items() if v != "tensor"},
-            "inputs": inputs,
+            "inputs": inputs or [],
             "value": value,
             "values": values,
             "norm": norm,
