@@ -43,15 +43,15 @@ def fresh_trace(forks: Forks) -> Trace:
         RunError: the program failed.
     """
     config = {**vars(Config(dataset="digits")), "gradient_clip_val": 1.0}
-    programs = json.dumps([["train", config]])
-    words = [sys.executable, "-m", "shared.compare.trace.tracer", "lightning", programs]
+    programs = json.dumps({"lightning": [["train", config]]})
+    words = [sys.executable, "-m", "shared.compare.trace.tracer", programs]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         with open(path / "out", "w") as output, open(path / "errors", "w") as errors:
             status = forks.start(words, ROOT, output, errors=errors).wait()
         if status:
             raise RunError(f"tracing failed: {last_line((path / 'errors').read_text())}")
-        (content,) = json.loads((path / "out").read_text())
+        (content,) = json.loads((path / "out").read_text())["lightning"]
     return from_dict(content)
 
 

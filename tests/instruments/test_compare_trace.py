@@ -19,9 +19,10 @@ from shared.compare.trace.bookkeeping import LOOP, kept, loop_lines
 from shared.compare.trace.events import HookCall, OperationCall
 from shared.compare.trace.operations import OPERATIONS
 from shared.compare.trace.timeline import Moment, moments, pairs, parts
-from shared.compare.trace.tracing import VARIANTS, Both
+from shared.compare.trace.tracing import VARIANTS, Both, trace_programs
 from shared.compare.trace.where import functions, source, way
 from shared.compare.words import compare_words
+from shared.errors import RunError
 
 # What a reader's file has imported before a snippet is pasted into it.
 IMPORTS = """
@@ -335,3 +336,10 @@ def test_an_answer_from_another_line_would_be_noticed(traced, found):
     seen = {way(call.frames)[-1] for call in calls_of(traced[0].lightning.events, answer.name)}
     assert answer.place in seen
     assert wrong not in seen
+
+
+@pytest.mark.long
+def test_a_side_that_fails_ends_the_trace_in_one_line_and_waits_for_nobody():
+    programs = {"raw_pytorch": [("train", {"nonsense": 1})], "lightning": [("minimal", {})]}
+    with pytest.raises(RunError, match=r"^tracing failed: TypeError: .* 'nonsense'$"):
+        trace_programs(programs)

@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from shared.bench.claims import claim_rows
+from shared.bench.claims import Claim, claim_rows
 from shared.compare.comparison import ComparedRuns, costs, outcomes
 from shared.compare.page.bench import BenchSection, newest_bench
 from shared.compare.page.curves import draw_curves
@@ -34,6 +34,7 @@ class Drawings:
         curves: SVG by quantity.
         costs: for each concern its lines on both sides, and last those of all, without a name.
         files: every file of both sides as HTML.
+        claims: the rows of the table of claims, with the numbers of the newest bench.
     """
 
     bench: BenchSection
@@ -41,15 +42,18 @@ class Drawings:
     curves: dict[str, str]
     costs: list[tuple[str, int, int]]
     files: dict[str, tuple[str, ...]]
+    claims: list[Claim]
 
 
 def draw(raw: FinishedRun, lightning: FinishedRun) -> Drawings:
+    bench = newest_bench()
     return Drawings(
-        newest_bench(),
+        bench,
         gallery(),
         {quantity: draw_curves(raw, lightning, quantity) for quantity in QUANTITIES},
         [*costs(), ("", *file_totals())],
         all_files(),
+        claim_rows(bench.result),
     )
 
 
@@ -92,7 +96,6 @@ def render(c: ComparedRuns, drawings: Drawings | None = None) -> str:
         cards=list(reversed(cards.values()))[:CARDS],
         width=WIDTH,
         height=HEIGHT,
-        claims=claim_rows(drawings.bench.result),
         **vars(drawings),
     )
 

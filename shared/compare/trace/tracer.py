@@ -1,9 +1,9 @@
-"""Runs programs of a side on two batches, and records which line does what.
+"""Runs programs of the sides on two batches, and records which line does what.
 
-python -m shared.compare.trace.tracer lightning '[["train", {"precision": "bf16-mixed"}]]'
+python -m shared.compare.trace.tracer '{"lightning": [["train", {"precision": "bf16-mixed"}]]}'
 
-What the programs need is imported first, and once: the processes that run them are copies of this
-one, where the system can make them.
+What the programs of a side need is imported first, and once: the processes that run them are copies
+of this one, where the system can make them. While the first side runs, the second is imported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
@@ -32,7 +32,8 @@ from shared.config import Config
 from shared.processes import ROOT, as_torchrun
 
 BATCHES = 2
-# What takes seconds to import: DistributedDataParallel, for one, imports Dynamo.
+# What takes seconds to import: DistributedDataParallel, for one, imports Dynamo, and so does
+# Lightning.
 IMPORTS = {
     "raw_pytorch": ("torch.utils.tensorboard", "torch._dynamo"),
     "lightning": ("torch.utils.tensorboard", "pytorch_lightning"),
@@ -336,22 +337,37 @@ def in_processes(number: int, run: Callable[[], Any]) -> Any:
         os.environ.update(before)
 
 
+def send_traces(answer: Connection, side: str, programs: list[Any]) -> None:
+    answer.send([run.to_dict() for run in trace(side, programs)])
+
+
 def main() -> None:
-    side, programs = sys.argv[1], json.loads(sys.argv[2])
+    programs: dict[str, list[Any]] = json.loads(sys.argv[1])
     # tqdm reads it when imported: the bar is drawn at every call, so that counts do not depend on
     # the time.
     os.environ["TQDM_MININTERVAL"] = "0"
-    start = "spawn"
-    if sys.platform == "linux":
-        start = "fork"
-        for name in IMPORTS[side]:
+    multiprocessing.set_start_method("fork" if sys.platform == "linux" else "spawn")
+    answers: list[tuple[str, slice, Connection]] = []
+    for side, wanted in programs.items():
+        for name in IMPORTS[side] if sys.platform == "linux" else ():
             importlib.import_module(name)
-    count = PROCESSES[side]
-    with ProcessPoolExecutor(count, multiprocessing.get_context(start)) as pool:
-        shares = [pool.submit(trace, side, programs[first::count]) for first in range(count)]
-    found: list[Any] = [None] * len(programs)
-    for first, share in enumerate(shares):
-        found[first::count] = [run.to_dict() for run in share.result()]
+        for first in range(min(PROCESSES[side], len(wanted))):
+            share = slice(first, None, PROCESSES[side])
+            answer, end = multiprocessing.Pipe(duplex=False)
+            multiprocessing.Process(target=send_traces, args=(end, side, wanted[share])).start()
+            # Only the copy holds this end now, so that its death is seen.
+            end.close()
+            answers.append((side, share, answer))
+    found: dict[str, list[Any]] = {side: [None] * len(wanted) for side, wanted in programs.items()}
+    try:
+        for side, share, answer in answers:
+            found[side][share] = answer.recv()
+    except EOFError:
+        sys.exit(1)  # the copy has said why
+    finally:
+        # One that nobody listens to any more would wait for ever.
+        for copy in multiprocessing.active_children():
+            copy.kill()
     json.dump(found, sys.stdout)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,23 +74,23 @@ def trace_both(config: dict[str, Any] | None = None) -> list[Both]:
         ),
         *((name, "", {}) for name in SMALLER),
     ]
-    programs = json.dumps([(program, options) for program, _, options in runs])
-    with ThreadPoolExecutor(len(SIDES)) as pool:
-        raw, lightning = pool.map(lambda side: trace_side(side, programs), SIDES)
+    programs = [(program, options) for program, _, options in runs]
+    raw, lightning = trace_programs({side: programs for side in SIDES}).values()
     return [
         Both(program, flag, a, b)
         for (program, flag, _), a, b in zip(runs, raw, lightning, strict=True)
     ]
 
 
-def trace_side(side: str, programs: str) -> list[Trace]:
-    """The traces of a side's programs, which stand in JSON, from a process that wraps what they
-    call.
+def trace_programs(programs: dict[str, list[tuple[str, dict[str, Any]]]]) -> dict[str, list[Trace]]:
+    """The traces of programs of each side, from a process that wraps what they call.
 
     Raises:
         RunError: a program could not be run.
     """
-    done = run_module("shared.compare.trace.tracer", [side, programs], folder=ROOT)
+    done = run_module("shared.compare.trace.tracer", [json.dumps(programs)], folder=ROOT)
     if done.status:
         raise RunError(f"tracing failed: {done.last_line}")
-    return [from_dict(trace) for trace in json.loads(done.out)]
+    return {
+        side: [from_dict(trace) for trace in some] for side, some in json.loads(done.out).items()
+    }
