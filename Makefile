@@ -31,7 +31,7 @@ compare: $(READY) ## Write the page that shows who does each line now
 	$(PY) -m shared.compare $(if $(findstring --raw,$(ARGS)),,$(TRAIN)) $(ARGS)
 puzzle: $(READY) ## Mend loops and port them, checked to the bit; N=7 opens one
 	@$(PY) -m shared.puzzles $(N) $(ARGS)
-test: $(READY)-test $(READY)-lint $(READY)-browser ## Prove that both sides are the same run
+test: $(READY)-test $(READY)-lint ## Prove that both sides are the same run
 	$(PY) -m pytest $(XDIST) $(ARGS)
 
 ##@ To look closer:

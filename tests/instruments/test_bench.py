@@ -118,6 +118,7 @@ for _ in range(7):
 """
 
 
+@pytest.mark.long
 def test_a_program_is_timed_as_it_is(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     times = time_program([str(tmp_path / "script.py")])

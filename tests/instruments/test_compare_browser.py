@@ -14,14 +14,14 @@ playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed; make setup installs it"
 )
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
+]
 ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-LONG_768, LONG_1280, LONG_1920 = (
-    pytest.param(width, marks=pytest.mark.long) for width in (768, 1280, 1920)
-)
 CHINESE, ENGLISH = "zh-Hant-TW", "en"
 
 
@@ -217,7 +217,7 @@ def test_the_theme_follows_the_system_until_it_is_switched(open_page):
     assert background(light) != background(dark)
 
 
-@pytest.mark.parametrize("width", [360, LONG_768, LONG_1280, LONG_1920])
+@pytest.mark.parametrize("width", [360, 768, 1280, 1920])
 def test_nothing_runs_over_the_side_at_any_width(open_page, width):
     tab = open_page(width=width)
     for language in (ENGLISH, CHINESE):
@@ -226,7 +226,7 @@ def test_nothing_runs_over_the_side_at_any_width(open_page, width):
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize("width", [700, LONG_1280])  # a sheet of A4 is 718 pixels wide
+@pytest.mark.parametrize("width", [700, 1280])  # a sheet of A4 is 718 pixels wide
 def test_on_paper_the_program_and_the_answer_stand_in_full(open_page, width):
     tab = open_page(width=width)
     tab.emulate_media(media="print")

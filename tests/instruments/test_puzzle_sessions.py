@@ -199,6 +199,7 @@ def test_a_run_in_a_fork_is_recorded_as_that_of_a_process_is(forks, tmp_path):
     assert places[0] == places[1] and places[0][0]
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_quietly():
     process = subprocess.Popen(
         [sys.executable, "-m", "shared.puzzles", "1"], env={**os.environ, "PYTHONPATH": str(ROOT)},

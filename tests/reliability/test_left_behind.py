@@ -103,6 +103,7 @@ def test_a_puzzle_that_is_stopped_leaves_no_program_and_nothing_but_the_copy(
     fault.sees(done.err)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="what Linux alone does")
 @pytest.mark.fault("the divergence tool is killed while a program runs", kind="left behind")
 def test_killing_the_divergence_tool_ends_the_program_that_it_runs(

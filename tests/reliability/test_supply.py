@@ -94,7 +94,8 @@ def asked_of_make(*arguments: str) -> str:
         ("setup", ["dependencies"]),
         ("raw", ["dependencies"]),
         ("lint", ["dependencies", "lint"]),
-        ("test", ["dependencies", "test", "lint", "browser"]),
+        ("test", ["dependencies", "test", "lint"]),
+        ("test-long", ["dependencies", "test", "browser"]),
         ("audit", ["dependencies", "audit"]),
     ],
 )

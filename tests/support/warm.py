@@ -10,11 +10,15 @@ from xdist.scheduler import LoadFileScheduling
 
 from shared.forks.client import Forks, open_forks
 
-# They run one after the other in one of the processes that share the tests.
-TOGETHER = {
-    "tests/instruments/test_puzzles.py",
-    "tests/instruments/test_puzzle_sessions.py",
-    "tests/parity/test_distributed.py",
+# Those of a group run one after the other in one of the processes that share the tests: what they
+# start is forked from the same warm Python.
+GROUPS = {
+    "tests/instruments/test_puzzles.py": "forks",
+    "tests/instruments/test_puzzle_sessions.py": "forks",
+    "tests/parity/test_distributed.py": "forks",
+    "tests/reliability/test_endurance.py": "killed",
+    "tests/reliability/test_failures.py": "killed",
+    "tests/reliability/test_kill.py": "killed",
 }
 
 
@@ -31,7 +35,7 @@ def forks() -> Iterator[Forks]:
 class ByFile(LoadFileScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return "together" if file in TOGETHER else file
+        return GROUPS.get(file, file)
 
 
 @pytest.hookimpl(optionalhook=True)

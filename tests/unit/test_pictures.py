@@ -336,6 +336,7 @@ def test_one_line_for_each_picture_in_the_order_they_were_given(
 # Are they recognised?
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "page",
     [dict(), dict(paper=0, ink=255), dict(paper=210, ink=60, height=90, at=(90, 20))],
@@ -354,14 +355,13 @@ def test_enlarged_test_pictures_are_recognised(page: dict, trained: Path) -> Non
     assert int((probabilities.argmax(dim=1) == test.labels[chosen]).sum()) >= 38
 
 
-def test_both_sides_answer_alike_to_the_bit(trained: Path, seven: np.ndarray) -> None:
+def test_both_sides_answer_alike_to_the_bit(one_epoch: dict[str, Run], seven: np.ndarray) -> None:
     on_paper(seven).save("7.png")
+    config = short(run_dir=str(one_epoch["raw_pytorch"].folder))
     answers = [
-        importlib.import_module(f"{side}.predict").predict(short(run_dir=str(trained)), ["7.png"])
-        for side in SIDES
+        importlib.import_module(f"{side}.predict").predict(config, ["7.png"]) for side in SIDES
     ]
     assert torch.equal(*answers)
-    assert answers[0].argmax() == 7
 
 
 def test_without_any_picture_that_can_be_read_an_error_names_them_all() -> None:

@@ -7,6 +7,7 @@ import ast
 import io
 import tokenize
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from shared.processes import ROOT
@@ -22,7 +23,8 @@ def count(path: Path) -> int:
     return len(code_lines(path.read_text()))
 
 
-def code_lines(source: str) -> set[int]:
+@cache
+def code_lines(source: str) -> frozenset[int]:
     docstrings: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
@@ -33,7 +35,7 @@ def code_lines(source: str) -> set[int]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in SILENT:
             code.update(range(token.start[0], token.end[0] + 1))
-    return code - docstrings
+    return frozenset(code - docstrings)
 
 
 def _lines(node: ast.stmt) -> range:
