@@ -372,6 +372,7 @@ def test_two_unmodified_scripts_have_their_answer(program):
     assert "recording" in outcome.out
 
 
+@pytest.mark.long
 def test_a_program_that_hangs_is_ended_and_said_so(tmp_path):
     command = divergence.parse_command("A", f"{PLAIN} --hang_at 3")
     path = tmp_path / "a.jsonl"

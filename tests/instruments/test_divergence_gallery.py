@@ -132,7 +132,7 @@ EQUAL = {
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param(options, id=name, marks=[] if name == "everything" else [pytest.mark.long])
+        pytest.param(options, id=name, marks=[] if name == "dropout" else [pytest.mark.long])
         for name, options in EQUAL.items()
     ],
 )

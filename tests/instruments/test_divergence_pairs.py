@@ -29,8 +29,8 @@ from shared.mistakes.catalogue import mistakes, twins
 FEW = [
     *one_of_each(DIFFERENT, lambda p: p.causes[0].split("-")[0]),
     WITNESSED[0],
-    *EQUAL[::8],
-    *one_of_each((*OTHERS, *GROWING), lambda p: p.program + str(bool(p.causes))),
+    *EQUAL[::24],
+    *one_of_each((*OTHERS, *GROWING), lambda p: str(bool(p.causes))),
 ]
 ROWS: dict[Pair, Row] = {}
 MANY = [pair for pair in ALL if pair not in FEW]

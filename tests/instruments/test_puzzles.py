@@ -162,7 +162,8 @@ def test_the_lines_of_a_difference_are_those_of_the_file_as_it_is_now(tmp_path):
         assert f"     {line}" in first_difference(finding, (file, puzzle.loop))
 
 
-# What a learner's file may do, the kind of answer, and a part of it in words.
+# What a learner's file may do, the kind of answer, and a part of it in words. Some by default.
+FEW = {"a crash", "os._exit", "no training", "the solution read"}
 LOOP = FIRST.kept.read_text()
 STEP = "        optimizer.step()\n"
 BAD = {
@@ -194,7 +195,9 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FEW else pytest.mark.long) for name in BAD]
+)
 def test_what_else_a_file_does_gets_one_clear_answer(forks, right, name):
     source, kind, part = BAD[name]
     verdict = judge(FIRST, tried(forks, source), right)

@@ -242,7 +242,11 @@ def test_a_path_that_is_too_long_is_answered_in_one_line(
 @pytest.mark.fault("an odd path", kind="disk")
 @pytest.mark.parametrize(
     "name",
-    ["my 手書き ñ ё", 'it\'s "quoted" `x` <script>alert(1)</script>', "-run"],
+    [
+        "my 手書き ñ ё",
+        pytest.param('it\'s "quoted" `x` <script>alert(1)</script>', marks=pytest.mark.long),
+        pytest.param("-run", marks=pytest.mark.long),
+    ],
 )
 def test_a_run_folder_of_any_name_is_trained_into_tested_and_resumed(
     name: str, side: str, command: Callable[..., Outcome]

@@ -35,6 +35,7 @@ def endures(side: str, epochs: int, tmp_path: Path) -> None:
     assert len(list((tmp_path / "run").glob("events*"))) <= 3
 
 
+@pytest.mark.long
 @pytest.mark.fault("a run of very many epochs", kind="failures")
 def test_memory_open_files_and_points_stay_flat(side, tmp_path, fault):
     endures(side, 30, tmp_path)
