@@ -148,6 +148,14 @@ CAUSES = {
         "the order is drawn from a generator in another state, or only one side shuffles",
         "give the loader a generator= or a sampler of its own, seeded alike on both sides",
     ),
+    "batch-generator": Cause(
+        "the batch: the loader's own generator in another state",
+        "it is seeded otherwise, or drawn from more often on one side: a loader that shuffles may "
+        "draw once more when it is asked for a batch after its last, as a for loop does; Lightning "
+        "counts the batches and does not ask",
+        "seed it alike; if it is, let the number of the epoch give the order: a DistributedSampler "
+        "of one replica, with set_epoch(epoch) in each, which Lightning calls by itself",
+    ),
     "batch-sampler": Cause(
         "the batch: a sampler with another seed",
         "a DistributedSampler is seeded by its own argument; the one that Lightning makes has the "

@@ -177,6 +177,11 @@ class Seed(Event):
 
 
 class Loader(Event):
+    """An iterator over a DataLoader was made. `own` is the state of the generator that its sampler
+    has for itself, before that."""
+
+    number: int
+    own: int | None
     size: int | None
     batch_size: int | None
     drew: bool
@@ -185,6 +190,12 @@ class Loader(Event):
     sampler: str
     seed: int | None
     where: Where
+
+
+class Exhausted(Event):
+    """A DataLoader was asked for one batch more than it has."""
+
+    number: int
 
 
 class Number(Event):
@@ -262,6 +273,7 @@ class Run:
     built: Event | None = None
     seeds: list[Seed] = field(default_factory=list)
     loaders: list[Loader] = field(default_factory=list)
+    exhausted: list[Exhausted] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     changed: dict[int, Changed] = field(default_factory=dict)
     touched: dict[int, list[Touched]] = field(default_factory=dict)
@@ -315,7 +327,7 @@ def _add(run: Run, current: Step, event: Any) -> Step:
     kind, step = event["kind"], event["step"]
     lists: dict[str, list[Any]] = {
         "model": run.models, "seed": run.seeds, "loader": run.loaders, "load": run.loads,
-        "nudged": run.nudged,
+        "exhausted": run.exhausted, "nudged": run.nudged,
         "backward": current.backwards, "clip": current.scaling, "unscale": current.scaling,
     }  # fmt: skip
     tables: dict[str, dict[int, list[Any]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from support.divergence.change import Pair
 from support.divergence.growing import GROWING
 from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
@@ -108,3 +109,13 @@ def test_there_are_forty_pairs_of_each_kind_and_no_two_are_the_same():
     assert len(set(changed)) == len(changed)
     different = [pair for pair in ALL if pair.causes]
     assert min(len(different), len(ALL) - len(different)) >= 40
+
+
+@pytest.mark.long
+def test_a_number_with_all_its_digits_is_told_with_another_number_of_threads(tmp_path, request):
+    """Dropout draws in another way then, and sums are rounded otherwise."""
+    request.addfinalizer(lambda: torch.set_num_threads(1))
+    torch.set_num_threads(2)
+    (pair,) = (p for p in DIFFERENT if p.kind == "means of batches averaged")
+    verdict, result, _ = outcome(pair, Unchanged(tmp_path))
+    assert verdict == "right", result.finding

@@ -90,6 +90,8 @@ def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int
     if f.cause == "batch-shuffle" and (samplers := _samplers(a, b, number)):
         f.cause, f.text = "batch-sampler", f"{f.text} {samplers}"
         return f
+    if f.cause in ("batch-shuffle", "batch-order") and _by_own_generator(f, a, b, number):
+        return f
     if f.cause in ("batch-values", "batch-normalised", "batch-dtype"):
         apart = _other_call(x["early"], y["early"])
         if apart:
@@ -113,6 +115,41 @@ def _samplers(a: Run, b: Run, number: int) -> str:
     if p["seed"] == q["seed"] or (p["seed"] is None) != (q["seed"] is None):
         return ""
     return f"The seed of A's {p['sampler']} is {p['seed']}, that of B's {q['sampler']} {q['seed']}."
+
+
+def _by_own_generator(f: Finding, a: Run, b: Run, number: int) -> bool:
+    """Whether both loaders have generators of their own, in other states: say why, if so."""
+    sides = [
+        [v for v in run.loaders if v["step"] < number and v["own"] is not None] for run in (a, b)
+    ]
+    if not all(sides):
+        return False
+    p, q = sides[0][-1], sides[1][-1]
+    if p["own"] == q["own"] or p["size"] != q["size"]:
+        return False
+    loaders = [(a, p["number"]), (b, q["number"])]
+    begun = [[v for v in run.loaders if v["number"] == loader] for run, loader in loaders]
+    counts = [sum(v["step"] < number for v in side) for side in begun]
+    ended = [
+        sum(v["number"] == loader and v["step"] < number for v in run.exhausted)
+        for run, loader in loaders
+    ]
+    if begun[0][0]["own"] != begun[1][0]["own"]:
+        why = "It is in another state from the start."
+    elif counts[0] != counts[1]:
+        why = f"A has begun with this loader {_times(counts[0])}, B {_times(counts[1])}."
+    elif ended[0] != ended[1]:
+        why = "A has asked this loader for a batch after its last "
+        why += f"{_times(ended[0])}, B {_times(ended[1])}."
+    else:
+        why = "Something else has drawn from it."
+    f.cause, f.where = "batch-generator", where(p, q)
+    f.text += f" The loader's own generator gives the order. {why}"
+    return True
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _unseeded(a: Run, b: Run, x: Backward, y: Backward) -> str:

@@ -135,9 +135,9 @@ def explained(
     """Which kind of average each of two reported numbers is, where the record tells."""
     kinds = []
     for run, event in ((a, p), (b, q)):
-        allowed = (
-            10 ** -event["digits"] if event["digits"] is not None else 1e-5 * abs(event["value"])
-        )
+        # As many digits as were printed; of all that a number has, the last are rounding.
+        shown = 10 ** -event["digits"] if event["digits"] is not None else 0.0
+        allowed = max(shown, 1e-5 * abs(event["value"]))
         kinds.append(
             [k for k, v in averages(run, number).items() if abs(v - event["value"]) <= allowed]
         )

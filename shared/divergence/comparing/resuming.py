@@ -95,6 +95,7 @@ def after(run: Run, number: int) -> Run:
         steps=run.steps[number:],
         seeds=shifted(run.seeds),
         loaders=shifted(run.loaders),
+        exhausted=shifted(run.exhausted),
         loads=shifted(run.loads),
         changed=later(run.changed),
         touched=later(run.touched),

@@ -7,6 +7,7 @@ import functools
 import re
 import sys
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from ..fingerprints import checksum
 from ..records import Where
@@ -36,6 +38,9 @@ class Surroundings:
         self.unseeded: Where = []
         self.logged: dict[str, Where] = {}
         self.rates: Callable[[], list[float]] = list  # learning rates of all optimizers
+        # The number of each loader, and of the loader that an iterator belongs to.
+        self.loaders: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self.iterators: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
     def install(self) -> None:
         record = self.record
@@ -58,6 +63,8 @@ class Surroundings:
             after=functools.partial(self.loaded, "optimizer"),
         )  # fmt: skip
         record.replace(DataLoader, "__iter__", self.around_iter(DataLoader.__iter__))
+        around_next = self.around_next(_BaseDataLoaderIter.__next__)
+        record.replace(_BaseDataLoaderIter, "__next__", around_next)
         record.wrap(builtins, "print", after=self.after_print)
 
     # Generators
@@ -81,26 +88,46 @@ class Surroundings:
             self.unseeded = where()
 
     def around_iter(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        before = self.record.watched(generators)
+        before = self.record.watched(lambda loader: (generators(), _own_state(loader)))
         after = self.record.watched(self.after_iter)
 
         @functools.wraps(original)
         def loader_iter(loader: DataLoader[Any]) -> Iterator[Any]:
-            state = before()
+            states = before(loader)
             iterator = original(loader)
-            after(loader, state)
+            after(loader, iterator, states)
             return iterator
 
         return loader_iter
 
-    def after_iter(self, loader: DataLoader[Any], before: dict[str, str]) -> None:
+    def after_iter(
+        self, loader: DataLoader[Any], iterator: Any, before: tuple[dict[str, str], int | None]
+    ) -> None:
         size = len(loader.dataset) if hasattr(loader.dataset, "__len__") else None
+        number = self.iterators[iterator] = self.loaders.setdefault(loader, len(self.loaders))
         self.record.write(
-            "loader", size=size, batch_size=loader.batch_size,
-            drew=generators()["torch"] != before["torch"],
+            "loader", number=number, size=size, batch_size=loader.batch_size,
+            drew=generators()["torch"] != before[0]["torch"], own=before[1],
             workers=loader.num_workers, persistent=loader.persistent_workers,
             sampler=type(loader.sampler).__name__, seed=_seed(loader.sampler), where=where(),
         )  # fmt: skip
+
+    def around_next(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        after_end = self.record.watched(self.after_end)
+
+        @functools.wraps(original)
+        def iterator_next(iterator: Any) -> Any:
+            try:
+                return original(iterator)
+            except StopIteration:
+                after_end(iterator)
+                raise
+
+        return iterator_next
+
+    def after_end(self, iterator: Any) -> None:
+        if iterator in self.iterators:
+            self.record.write("exhausted", number=self.iterators[iterator])
 
     # Reported numbers
 
@@ -215,6 +242,12 @@ class Surroundings:
             hash=f"{zlib.crc32(repr(sorted(checksum(t) for _, t in found)).encode()):08x}",
             where=where(),
         )
+
+
+def _own_state(loader: DataLoader[Any]) -> int | None:
+    """That of the generator that the sampler draws the order from, if it has one of its own."""
+    generator = getattr(loader.sampler, "generator", None)
+    return checksum(generator.get_state()) if isinstance(generator, torch.Generator) else None
 
 
 def _seed(sampler: Any) -> int | None:

@@ -44,7 +44,7 @@ DIFFERENT = (
     Pair("noise on the points", "(points - 0.1) / 1.5", "(points - 0.1) / 1.5 + points.abs() * 0.1",
          ("batch-values",), ""),
     Pair("another order of the data", "manual_seed(1)\ndata", "manual_seed(3)\ndata",
-         ("batch-shuffle",), "model(x)"),
+         ("batch-generator",), "in loader"),
     Pair("another batch size", "batch_size=8, shuffle", "batch_size=6, shuffle",
          ("batch-size",), ""),
     Pair("other labels", ".argmax(1)\npoints", ".argmin(1)\npoints",

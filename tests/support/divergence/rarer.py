@@ -18,6 +18,8 @@ for i, p in enumerate(model.parameters()):
 torch.save(old, "old.pt")
 optimizer.load_state_dict(torch.load("old.pt"))
 """
+IN_LOADER = "    for x, y in loader:\n"
+COUNTED = "    for _, (x, y) in zip(range(len(loader)), loader):\n"
 SCORED = "out.view(-1, V), b[:, 1:].reshape(-1)"
 CLASSES = """\
         out = self.fc(self.drop(self.body(x)))
@@ -105,6 +107,23 @@ RARER = (
          ("loss-input",), "rarity[y]", "sampled"),
     Pair("positions before what they are added to", "self.embed(x) + self.positions",
          "self.positions + self.embed(x)", program="sampled"),
+    Pair("the same program", "", "", program="counted"),
+    Pair("batches counted", IN_LOADER, COUNTED, ("batch-generator",), "in loader", "counted"),
+    Pair("batches counted, and the evaluation drawing", IN_LOADER, COUNTED, ("batch-generator",),
+         "in loader", "counted", also=(", generator=torch.Generator())", ")")),
+    Pair("only the evaluation drawing", ", generator=torch.Generator())", ")",
+         ("generator-loader",), "in val", "counted"),
+    Pair("batches counted, and the end asked for", IN_LOADER,
+         "    taken = iter(loader)\n    for _, (x, y) in zip(range(4), taken):\n",
+         program="counted",
+         also=("    model.eval()\n", "    next(taken, None)\n    model.eval()\n")),
+    Pair("a look at the first batch", "val = DataLoader", "next(iter(loader))\nval = DataLoader",
+         ("batch-generator",), "in loader", "counted"),
+    Pair("a look at the first batch of the evaluation", "for epoch in",
+         "next(iter(val))\nfor epoch in", program="counted"),
+    Pair("another seed of the loader", "manual_seed(1)", "manual_seed(2)", ("batch-generator",),
+         "in loader", "counted"),
+    Pair("batches counted, the last of which is smaller", IN_LOADER, COUNTED),
     Pair("gradients asked for again", MADE, MADE + "model.requires_grad_(True)\n"),
     Pair("epochs counted from one", "range(2)", "range(1, 3)"),
     Pair("the loss written out", LOSS,
