@@ -157,10 +157,11 @@ CAUSES = {
         "of one replica, with set_epoch(epoch) in each, which Lightning calls by itself",
     ),
     "batch-sampler": Cause(
-        "the batch: a sampler with another seed",
-        "a DistributedSampler is seeded by its own argument; the one that Lightning makes has the "
-        "seed of seed_everything, and 0 without it",
-        "give both samplers one seed: seed=, or seed_everything in Lightning",
+        "the batch: another sampler, or another setting of it",
+        "only one side shuffles or weights its samples; or the seeds differ: a DistributedSampler "
+        "is seeded by its own argument, and the one that Lightning makes by seed_everything, or "
+        "with 0",
+        "make both samplers alike: shuffle=, weights, seed= or seed_everything in Lightning",
     ),
     "batch-repeated": Cause(
         "the batch: the order of an earlier epoch again",

@@ -189,6 +189,7 @@ class Loader(Event):
     persistent: bool
     sampler: str
     seed: int | None
+    settings: dict[str, str]
     where: Where
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..fingerprints import Print, affine
-from ..records import Backward, Forward, Operation, Run
+from ..records import Backward, Forward, Loader, Operation, Run
 from .finding import Finding, paired, relative, where
 
 SENSITIVE = ("Dropout", "BatchNorm", "InstanceNorm", "AlphaDropout", "FeatureAlphaDropout")
@@ -87,18 +87,16 @@ def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int
             f.where = (seed, f.where[1]) if f.who == "A" else (f.where[0], seed)
             f.cause, f.who = "generator-seed", None
         return f
-    if f.cause == "batch-shuffle" and (samplers := _samplers(a, b, number)):
-        f.cause, f.text = "batch-sampler", f"{f.text} {samplers}"
-        return f
-    if f.cause in ("batch-shuffle", "batch-order") and _by_own_generator(f, a, b, number):
-        return f
     if f.cause in ("batch-values", "batch-normalised", "batch-dtype"):
         apart = _other_call(x["early"], y["early"])
         if apart:
             p, q = apart
             f.text += f" {p['name']} gets {_arguments(p)} in A, {_arguments(q)} in B."
             f.where = where(p, q)
+            return f
     if f.cause in ("batch-values", "batch-shuffle", "batch-order"):
+        if _by_sampler(f, a, b, number) or _by_own_generator(f, a, b, number):
+            return f
         unseeded = _unseeded(a, b, x, y)
         if unseeded:
             f.cause, f.text = "generator-unseeded", f"{f.text} {unseeded}"
@@ -106,38 +104,57 @@ def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int
     return f
 
 
-def _samplers(a: Run, b: Run, number: int) -> str:
-    """Samplers with seeds of their own that are not the same on both sides."""
-    last = [[v for v in run.loaders if v["step"] < number] for run in (a, b)]
-    if not all(last):
-        return ""
-    p, q = last[0][-1], last[1][-1]
-    if p["seed"] == q["seed"] or (p["seed"] is None) != (q["seed"] is None):
-        return ""
-    return f"The seed of A's {p['sampler']} is {p['seed']}, that of B's {q['sampler']} {q['seed']}."
+def _iterators(run: Run, number: int) -> list[Loader]:
+    """Those of a loader by which a run got its training batches up to a step."""
+    first = [v for v in run.loaders if v["step"] == 0]
+    kind = [(v["size"], v["batch_size"], v["sampler"]) for v in run.loaders]
+    return [
+        v for v, k in zip(run.loaders, kind, strict=True)
+        if v["step"] < number and first and k == kind[len(first) - 1]
+    ]  # fmt: skip
+
+
+def _by_sampler(f: Finding, a: Run, b: Run, number: int) -> bool:
+    """Whether the samplers of the two sides are not alike: say in what, if so."""
+    sides = [_iterators(run, number) for run in (a, b)]
+    if not all(sides):
+        return False
+    p, q = sides[0][-1], sides[1][-1]
+    kinds = p["sampler"], q["sampler"]
+    names = p["settings"].keys() & q["settings"].keys()
+    apart = [name for name in sorted(names) if p["settings"][name] != q["settings"][name]]
+    if None not in (p["seed"], q["seed"]) and p["seed"] != q["seed"]:
+        text = f"The seed of A's {kinds[0]} is {p['seed']}, that of B's {kinds[1]} {q['seed']}."
+    elif kinds[0] != kinds[1]:
+        text = f"The order is given by a {kinds[0]} in A, by a {kinds[1]} in B."
+    elif apart:
+        mine, other = p["settings"][apart[0]], q["settings"][apart[0]]
+        text = f"{apart[0]} of the {kinds[0]} is {mine} in A, {other} in B."
+    else:
+        return False
+    f.cause, f.where = "batch-sampler", where(p, q)
+    f.text += f" {text}"
+    return True
 
 
 def _by_own_generator(f: Finding, a: Run, b: Run, number: int) -> bool:
     """Whether both loaders have generators of their own, in other states: say why, if so."""
-    sides = [
-        [v for v in run.loaders if v["step"] < number and v["own"] is not None] for run in (a, b)
-    ]
-    if not all(sides):
+    sides = [_iterators(run, number) for run in (a, b)]
+    if not all(sides) or any(side[-1]["own"] is None for side in sides):
         return False
     p, q = sides[0][-1], sides[1][-1]
-    if p["own"] == q["own"] or p["size"] != q["size"]:
+    if p["own"] == q["own"]:
         return False
-    loaders = [(a, p["number"]), (b, q["number"])]
-    begun = [[v for v in run.loaders if v["number"] == loader] for run, loader in loaders]
-    counts = [sum(v["step"] < number for v in side) for side in begun]
+    loaders = [{v["number"] for v in side} for side in sides]
     ended = [
-        sum(v["number"] == loader and v["step"] < number for v in run.exhausted)
-        for run, loader in loaders
+        sum(v["number"] in numbers and v["step"] < number for v in run.exhausted)
+        for run, numbers in zip((a, b), loaders, strict=True)
     ]
-    if begun[0][0]["own"] != begun[1][0]["own"]:
+    if sides[0][0]["own"] != sides[1][0]["own"]:
         why = "It is in another state from the start."
-    elif counts[0] != counts[1]:
-        why = f"A has begun with this loader {_times(counts[0])}, B {_times(counts[1])}."
+    elif len(sides[0]) != len(sides[1]):
+        begun = [_times(len(side)) for side in sides]
+        why = f"A has begun with this loader {begun[0]}, B {begun[1]}."
     elif ended[0] != ended[1]:
         why = "A has asked this loader for a batch after its last "
         why += f"{_times(ended[0])}, B {_times(ended[1])}."
