@@ -1,5 +1,5 @@
 """Changes for causes of which the other pairs have none, most of them of sources/one.py and
-sources/sampled.py, and what is near to them."""
+sources/orders/sampled.py, and what is near to them."""
 
 from __future__ import annotations
 
