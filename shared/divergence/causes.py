@@ -150,11 +150,11 @@ CAUSES = {
     ),
     "batch-generator": Cause(
         "the batch: the loader's own generator in another state",
-        "it is seeded otherwise, or drawn from more often on one side: a loader that shuffles may "
-        "draw once more when it is asked for a batch after its last, as a for loop does; Lightning "
-        "counts the batches and does not ask",
-        "seed it alike; if it is, let the number of the epoch give the order: a DistributedSampler "
-        "of one replica, with set_epoch(epoch) in each, which Lightning calls by itself",
+        "it is seeded otherwise, or one side draws from it more often: a loader that shuffles may "
+        "draw once more when it is asked for a batch beyond its last; a for loop asks for it, and "
+        "Lightning counts the batches and does not",
+        "seed both alike; if they are, let the number of the epoch decide the order, by a "
+        "DistributedSampler of one replica and set_epoch(epoch), which Lightning calls by itself",
     ),
     "batch-sampler": Cause(
         "the batch: another sampler, or another setting of it",

@@ -188,7 +188,6 @@ class Loader(Event):
     workers: int
     persistent: bool
     sampler: str
-    seed: int | None
     settings: dict[str, str]
     where: Where
 

@@ -32,7 +32,7 @@ def an_eighth_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
 # The gallery. Mistakes that need two processes are made by `make mistakes`, and one of them here.
 
 ALONE = [m for m in [*mistakes(), *twins()] if "devices" not in m.options]
-# Of three kinds by default, all with the long tests.
+# One mistake of each of three kinds by default, all of them with the long tests.
 SAMPLE = one_of_each(ALONE, lambda mistake: mistake.cause.split("-")[0])[:3]
 
 

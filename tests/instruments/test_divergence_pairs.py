@@ -112,7 +112,7 @@ def test_there_are_forty_pairs_of_each_kind_and_no_two_are_the_same():
 
 
 @pytest.mark.long
-def test_a_number_with_all_its_digits_is_told_with_another_number_of_threads(tmp_path, request):
+def test_the_kind_of_an_average_is_told_whatever_the_number_of_threads(tmp_path, request):
     """Dropout draws in another way then, and sums are rounded otherwise."""
     request.addfinalizer(lambda: torch.set_num_threads(1))
     torch.set_num_threads(2)

@@ -355,6 +355,13 @@ def test_enlarged_test_pictures_are_recognised(page: dict, trained: Path) -> Non
     assert int((probabilities.argmax(dim=1) == test.labels[chosen]).sum()) >= 38
 
 
+@pytest.mark.long
+def test_a_seven_drawn_by_hand_is_recognised(trained: Path, seven: np.ndarray) -> None:
+    on_paper(seven).save("7.png")
+    predict = importlib.import_module("raw_pytorch.predict").predict
+    assert predict(short(run_dir=str(trained)), ["7.png"]).argmax() == 7
+
+
 def test_both_sides_answer_alike_to_the_bit(one_epoch: dict[str, Run], seven: np.ndarray) -> None:
     on_paper(seven).save("7.png")
     config = short(run_dir=str(one_epoch["raw_pytorch"].folder))

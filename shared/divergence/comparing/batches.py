@@ -95,7 +95,10 @@ def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int
             f.where = where(p, q)
             return f
     if f.cause in ("batch-values", "batch-shuffle", "batch-order"):
-        if _by_sampler(f, a, b, number) or _by_own_generator(f, a, b, number):
+        sides = _iterators(a, number), _iterators(b, number)
+        if all(sides) and (
+            _by_sampler(f, sides[0][-1], sides[1][-1]) or _by_own_generator(f, a, b, number, sides)
+        ):
             return f
         unseeded = _unseeded(a, b, x, y)
         if unseeded:
@@ -105,31 +108,28 @@ def _explained(f: Finding, a: Run, b: Run, x: Backward, y: Backward, number: int
 
 
 def _iterators(run: Run, number: int) -> list[Loader]:
-    """Those of a loader by which a run got its training batches up to a step."""
+    """The iterators that gave a run its training batches before a step: those over the loader that
+    the first step got its batch from, or over another like it."""
+
+    def kind(made: Loader) -> tuple[int | None, int | None, str]:
+        return made["size"], made["batch_size"], made["sampler"]
+
     first = [v for v in run.loaders if v["step"] == 0]
-    kind = [(v["size"], v["batch_size"], v["sampler"]) for v in run.loaders]
-    return [
-        v for v, k in zip(run.loaders, kind, strict=True)
-        if v["step"] < number and first and k == kind[len(first) - 1]
-    ]  # fmt: skip
+    return [v for v in run.loaders if v["step"] < number and first and kind(v) == kind(first[-1])]
 
 
-def _by_sampler(f: Finding, a: Run, b: Run, number: int) -> bool:
+def _by_sampler(f: Finding, p: Loader, q: Loader) -> bool:
     """Whether the samplers of the two sides are not alike: say in what, if so."""
-    sides = [_iterators(run, number) for run in (a, b)]
-    if not all(sides):
-        return False
-    p, q = sides[0][-1], sides[1][-1]
     kinds = p["sampler"], q["sampler"]
-    names = p["settings"].keys() & q["settings"].keys()
-    apart = [name for name in sorted(names) if p["settings"][name] != q["settings"][name]]
-    if None not in (p["seed"], q["seed"]) and p["seed"] != q["seed"]:
-        text = f"The seed of A's {kinds[0]} is {p['seed']}, that of B's {kinds[1]} {q['seed']}."
+    mine, other = p["settings"], q["settings"]
+    apart = [name for name in sorted(mine.keys() & other.keys()) if mine[name] != other[name]]
+    if "seed" in apart:
+        text = f"The seed of A's {kinds[0]} is {mine['seed']}, that of B's {kinds[1]} "
+        text += f"{other['seed']}."
     elif kinds[0] != kinds[1]:
         text = f"The order is given by a {kinds[0]} in A, by a {kinds[1]} in B."
     elif apart:
-        mine, other = p["settings"][apart[0]], q["settings"][apart[0]]
-        text = f"{apart[0]} of the {kinds[0]} is {mine} in A, {other} in B."
+        text = f"{kinds[0]}.{apart[0]} is {mine[apart[0]]} in A, {other[apart[0]]} in B."
     else:
         return False
     f.cause, f.where = "batch-sampler", where(p, q)
@@ -137,13 +137,12 @@ def _by_sampler(f: Finding, a: Run, b: Run, number: int) -> bool:
     return True
 
 
-def _by_own_generator(f: Finding, a: Run, b: Run, number: int) -> bool:
+def _by_own_generator(
+    f: Finding, a: Run, b: Run, number: int, sides: tuple[list[Loader], list[Loader]]
+) -> bool:
     """Whether both loaders have generators of their own, in other states: say why, if so."""
-    sides = [_iterators(run, number) for run in (a, b)]
-    if not all(sides) or any(side[-1]["own"] is None for side in sides):
-        return False
     p, q = sides[0][-1], sides[1][-1]
-    if p["own"] == q["own"]:
+    if None in (p["own"], q["own"]) or p["own"] == q["own"]:
         return False
     loaders = [{v["number"] for v in side} for side in sides]
     ended = [
@@ -153,11 +152,11 @@ def _by_own_generator(f: Finding, a: Run, b: Run, number: int) -> bool:
     if sides[0][0]["own"] != sides[1][0]["own"]:
         why = "It is in another state from the start."
     elif len(sides[0]) != len(sides[1]):
-        begun = [_times(len(side)) for side in sides]
-        why = f"A has begun with this loader {begun[0]}, B {begun[1]}."
+        made = [_times(len(side)) for side in sides]
+        why = f"A has made an iterator over the loader {made[0]}, B {made[1]}."
     elif ended[0] != ended[1]:
-        why = "A has asked this loader for a batch after its last "
-        why += f"{_times(ended[0])}, B {_times(ended[1])}."
+        why = f"A has asked the loader {_times(ended[0])} for a batch beyond its last, "
+        why += f"B {_times(ended[1])}."
     else:
         why = "Something else has drawn from it."
     f.cause, f.where = "batch-generator", where(p, q)

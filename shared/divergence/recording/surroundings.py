@@ -109,8 +109,8 @@ class Surroundings:
             "loader", number=number, size=size, batch_size=loader.batch_size,
             drew=generators()["torch"] != before[0]["torch"], own=before[1],
             workers=loader.num_workers, persistent=loader.persistent_workers,
-            sampler=type(loader.sampler).__name__, seed=_seed(loader.sampler),
-            settings=_settings(loader.sampler), where=where(),
+            sampler=type(loader.sampler).__name__, settings=_settings(loader.sampler),
+            where=where(),
         )  # fmt: skip
 
     def around_next(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -251,14 +251,8 @@ def _own_state(loader: DataLoader[Any]) -> int | None:
     return checksum(generator.get_state()) if isinstance(generator, torch.Generator) else None
 
 
-def _seed(sampler: Any) -> int | None:
-    """That of a DistributedSampler."""
-    seed = getattr(sampler, "seed", None)
-    return seed if isinstance(seed, int) else None
-
-
 def _settings(sampler: Any) -> dict[str, str]:
-    """What a sampler was made with, as far as that is plain. The number of the epoch is none."""
+    """What a sampler was made with, as far as it is a number, a text or a tensor."""
     found = {}
     for name, value in vars(sampler).items() if hasattr(sampler, "__dict__") else ():
         if isinstance(value, Tensor):
