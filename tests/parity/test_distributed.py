@@ -142,6 +142,7 @@ LEFTOVERS = dict(
 )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.fault("variables of a cluster that mean another job", kind="clusters")
 @pytest.mark.parametrize("side", SIDES)
 def test_devices_starts_the_processes_by_itself_whatever_a_cluster_has_left_in_the_environment(
@@ -171,8 +172,11 @@ def largest_difference(one: str | Path, two: str | Path) -> float:
     return max(float((one[name] - two[name]).abs().max()) for name in floats)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", SIDES)
-def test_one_and_two_processes_differ_by_batch_norm_and_otherwise_by_rounding(side, done, tmp_path):
+def test_one_and_two_processes_differ_by_batch_norm_and_otherwise_by_rounding(
+    side, halves, tmp_path
+):
     """The same 64 images make a step, in one process or as two times 32. Each process normalises
     with the mean of its own 32; without batch norm, only sums are taken in another order. A float32
     is exact to 6e-8, and 19 steps with momentum let that grow: measured, to 1.5e-7, against 20."""
@@ -180,10 +184,10 @@ def test_one_and_two_processes_differ_by_batch_norm_and_otherwise_by_rounding(si
     differences = {}
     for name, alterations in {"with norm": NO_ADAM, "no norm": NO_NORM}.items():
         alone = record(side, dict(options, run_dir=str(tmp_path / name)), alterations)
-        batches = [rank[f"{name}-{side}"]["train"] for rank in done]
+        batches = [rank[f"{name}-{side}"]["train"] for rank in halves]
         together = [sorted(a + b) for a, b in zip(*batches, strict=True)]
         assert together == [sorted(batch) for batch in alone["train"]]
-        two = done[0][f"{name}-{side}"]["summary"]["run_dir"]
+        two = halves[0][f"{name}-{side}"]["summary"]["run_dir"]
         differences[name] = largest_difference(tmp_path / name, two)
     assert alone["train_losses"][-1] < alone["train_losses"][0] - 0.1, "nothing was learned"
     assert differences["with norm"] > 0.05, differences

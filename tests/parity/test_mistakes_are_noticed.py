@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.fewer import few
 from support.mistaken import made
 from support.record import (
     Record,
@@ -59,6 +60,7 @@ MORE = {
     "early stopping that never stops": [Edit("train.py", "and not early_stopping.should_stop", "")],
 }
 MISTAKES = {**{k: v for k, v in CATALOGUE.items() if k not in ELSEWHERE}, **MORE}
+SOME = list(MISTAKES)[::4]
 
 
 @pytest.fixture(autouse=True)
@@ -106,12 +108,13 @@ def test_without_a_mistake_there_is_no_difference(lightning, tmp_path):
     compare(record_raw(tmp_path / "run", expected=lightning), lightning)
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", few(MISTAKES, SOME))
 def test_a_mistake_is_noticed(name, lightning, tmp_path):
     with pytest.raises(AssertionError):
         compare(record_raw(tmp_path / "run", *MISTAKES[name], expected=lightning), lightning)
 
 
+@pytest.mark.long
 def test_testing_the_last_weights_instead_of_the_best_is_noticed(tmp_path):
     # Whatever is computed, no epoch after the first is the best one.
     best = 'is_best = state.is_best(state.validated["val/loss"]'
@@ -153,12 +156,13 @@ def test_without_a_mistake_the_same_points_are_logged(logged, tmp_path):
     assert points(tmp_path / "run") == logged
 
 
-@pytest.mark.parametrize("name", NOT_LOGGED)
+@pytest.mark.parametrize("name", few(NOT_LOGGED, ["validation"]))
 def test_a_line_of_logging_that_is_left_out_is_noticed(name, logged, tmp_path):
     record_raw(tmp_path / "run", Edit("train.py", NOT_LOGGED[name], "pass"), **LOGGED)
     assert points(tmp_path / "run") != logged
 
 
+@pytest.mark.long
 def test_a_point_logged_one_step_too_late_is_noticed(logged, tmp_path):
     late = NOT_LOGGED["validation"].replace("global_step - 1", "global_step")
     record_raw(tmp_path / "run", Edit("train.py", NOT_LOGGED["validation"], late), **LOGGED)
@@ -232,7 +236,7 @@ def test_with_all_that_is_restored_a_run_goes_on_exactly(interrupted):
     resume(interrupted)
 
 
-@pytest.mark.parametrize("name", NOT_RESTORED)
+@pytest.mark.parametrize("name", few(NOT_RESTORED, ["moments of the optimizer", "generators"]))
 def test_a_part_that_is_not_restored_is_noticed(name, interrupted):
     # A schedule that is stepped too often says so itself.
     with pytest.raises((AssertionError, ValueError)):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fewer import few
 from support.record import SIDES, at_batch, first_difference, points, record_fit, recording
 
 from shared.checkpoints import read_checkpoint
@@ -64,9 +65,8 @@ def undisturbed(tmp_path_factory) -> dict[str, Any]:
 
 
 RESUMED = [
-    # One of the two places each; the other takes as long again.
-    pytest.param(case, writer, resumer, batch, marks=[pytest.mark.long] * (place != where))
-    for case, where in {"plain": "within", "workers": "within", "everything": "end"}.items()
+    (case, place, writer, resumer, batch)
+    for case in CASES
     for writer in SIDES
     for resumer in SIDES
     for place, batch in zip(("within", "end"), drawn(f"{case}{writer}{resumer}", 1), strict=True)
@@ -75,9 +75,23 @@ RESUMED = [
 ]
 
 
-@pytest.mark.parametrize(("case", "writer", "resumer", "batch"), RESUMED)
+# Every case, every pair of sides and both places; not each with each.
+AT_ONCE = [
+    case
+    for case in RESUMED
+    if case[:4] in {
+        ("plain", "within", "raw_pytorch", "lightning"),
+        ("plain", "end", "lightning", "raw_pytorch"),
+        ("workers", "within", "raw_pytorch", "lightning"),
+        ("everything", "within", "raw_pytorch", "raw_pytorch"),
+        ("everything", "end", "lightning", "lightning"),
+    }
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "place", "writer", "resumer", "batch"), few(RESUMED, AT_ONCE))
 def test_an_interrupted_run_resumes_to_the_same_end(
-    case, writer, resumer, batch, undisturbed, tmp_path
+    case, place, writer, resumer, batch, undisturbed, tmp_path
 ):
     run_dir = tmp_path / "run"
     number = random.Random(batch).choice([signal.SIGINT, signal.SIGTERM])
@@ -99,9 +113,10 @@ def test_an_interrupted_run_resumes_to_the_same_end(
     assert points(run_dir) == points(Path(expected.summary["run_dir"]))
 
 
-@pytest.mark.parametrize(
-    ("side", "batch"), [(side, batch) for side in SIDES for batch in drawn(f"kill {side}", 2)]
-)
+KILLED = [(side, batch) for side in SIDES for batch in drawn(f"kill {side}", 2)]
+
+
+@pytest.mark.parametrize(("side", "batch"), few(KILLED, KILLED[::3]))
 def test_a_killed_run_resumes_from_its_last_checkpoint(side, batch, undisturbed, tmp_path):
     run_dir = tmp_path / "run"
     every = dict(checkpoint_every_n_steps=2)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.fewer import few
 from support.killed import PLACES, Ended, Moment, ended, start
 from support.record import SIDES, points
 
@@ -107,13 +108,13 @@ def killed(side, place, far, undisturbed, run_dir, fault) -> None:
     fault.sees("--ckpt_path last resumes from the last checkpoint, to the weights of a whole run")
 
 
-# The long draw has all places.
+# Those of the long draws have all places.
 SHORT = [(place, drawn(place)[1]) for place in ("step", "checkpoint", "event", "summary")]
 LONG = [drawn(f"kill {number}") for number in range(100)]
 
 
 @pytest.mark.fault("SIGKILL in a step, in validation, and while a file is written")
-@pytest.mark.parametrize(("place", "far"), SHORT)
+@pytest.mark.parametrize(("place", "far"), few(SHORT, SHORT[1::2]))
 def test_a_killed_run_leaves_whole_files_and_is_resumed(
     side, place, far, undisturbed, tmp_path, fault
 ):
@@ -148,7 +149,7 @@ LONG_SIGNALS = [(*drawn(f"{n} {i}", SIGNALLED), n) for n in NUMBERS for i in ran
 
 
 @pytest.mark.fault("a signal to end in a step, in validation, and while a file is written")
-@pytest.mark.parametrize(("place", "number"), SIGNALS)
+@pytest.mark.parametrize(("place", "number"), few(SIGNALS, SIGNALS[1:3]))
 def test_a_run_that_gets_a_signal_does_too(side, place, number, undisturbed, tmp_path, fault):
     far = drawn(f"signal {place}")[1]
     interrupted(side, place, far, number, undisturbed, tmp_path / "run", fault)

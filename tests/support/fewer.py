@@ -1,9 +1,11 @@
-"""Fewer pictures, for short runs."""
+"""Fewer pictures, for short runs, and fewer cases, for a short `make test`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
+
+import pytest
 
 from shared.data import ImageDataset
 
@@ -25,3 +27,14 @@ def fewer(load: Load, train: slice, others: slice | None = None) -> Load:
         return splits
 
     return loaded
+
+
+def few(cases: Iterable[Any], here: Collection[Any]) -> list[Any]:
+    """The cases of a test: `make test` tries those in `here`, and `make test-long` the others."""
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            marks=() if case in here else pytest.mark.long,
+        )
+        for case in cases
+    ]

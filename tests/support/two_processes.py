@@ -74,12 +74,13 @@ def job(name: str, side: str, folder: Path, *alterations: str, **options: Any) -
 
 
 @pytest.fixture(scope="session")
-def done(once: Callable[..., Path], forks: Forks) -> list[dict[str, Any]]:
-    """What each of two processes computed, by name of the job: started once, for it takes long."""
+def computed(once: Callable[..., Path], forks: Forks) -> Callable[..., list[dict[str, Any]]]:
+    """`computed("name", jobs)`: what each of two processes computed, by name of the job. A name is
+    started once, for it takes long."""
 
-    def make(folder: Path) -> None:
+    def make(folder: Path, jobs: Callable[[Path], list[dict[str, Any]]]) -> None:
         folder.mkdir()
-        (folder / "jobs.json").write_text(json.dumps(all_jobs(folder)))
+        (folder / "jobs.json").write_text(json.dumps(jobs(folder)))
         words = [sys.executable, str(WORKER), str(folder)]
         with open(folder / "said.txt", "w") as said:
             processes = [
@@ -89,18 +90,39 @@ def done(once: Callable[..., Path], forks: Forks) -> list[dict[str, Any]]:
             statuses = [process.wait(600) for process in processes]
         assert statuses == [0, 0], (folder / "said.txt").read_text()
 
-    folder = once("two_processes", make)
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+    def read(name: str, jobs: Callable[[Path], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        folder = once(name, lambda folder: make(folder, jobs))
+        return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+
+    return read
 
 
-def all_jobs(folder: Path) -> list[dict[str, Any]]:
+@pytest.fixture(scope="session")
+def done(computed: Callable[..., list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Whole runs, and runs that were stopped and resumed."""
+    return computed("two_processes", whole_and_resumed)
+
+
+@pytest.fixture(scope="session")
+def halves(computed: Callable[..., list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """An epoch of batches of which each process has one half."""
+    return computed("halves", in_halves)
+
+
+def in_halves(folder: Path) -> list[dict[str, Any]]:
+    return [
+        job(name, side, folder, *alterations, batch_size=32, **BARE)
+        for side in SIDES
+        for name, alterations in {"with norm": NO_ADAM, "no norm": NO_NORM}.items()
+    ]
+
+
+def whole_and_resumed(folder: Path) -> list[dict[str, Any]]:
     jobs = []
     for side, other in (SIDES, SIDES[::-1]):
         jobs += [
             job("whole", side, folder),
             job("everything", side, folder, **EVERYTHING),
-            job("with norm", side, folder, *NO_ADAM, batch_size=32, **BARE),
-            job("no norm", side, folder, *NO_NORM, batch_size=32, **BARE),
             job("stopped", side, folder, interrupt=[1, 15]),
         ]  # fmt: skip
         # Each side goes on where the other was stopped.

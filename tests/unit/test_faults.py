@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.fewer import few
 from support.programs import ROOT
 from support.record import SIDES
 
@@ -68,7 +69,7 @@ def recorded(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return run
 
 
-@pytest.mark.parametrize("processes", [[], ["-p", "xdist", "-n", "1"]], ids=["alone", "a worker"])
+@pytest.mark.parametrize("processes", few([[], ["-p", "xdist", "-n", "1"]], [[]]))
 def test_the_record_holds_what_was_tried_seen_and_lost(processes, recorded):
     record = recorded(TESTS, *processes)
     assert list(record) == sorted([*A, B, C])
