@@ -103,6 +103,18 @@ CAUSES = {
         "requires_grad is False for them",
         "freeze the same parameters on both sides",
     ),
+    "frozen-weights": Cause(
+        "other weights where nothing is trained",
+        "a teacher or frozen layers with the weights of another checkpoint or of another seed, or "
+        "an average of weights that is updated otherwise",
+        "load the same weights on both sides, or update the average at the same place alike",
+    ),
+    "gradients-further": Cause(
+        "gradients where the other has none",
+        "no_grad() or detach() is missing around a teacher or a target network: the steps may be "
+        "the same, and each takes more time and memory",
+        "in {who}, call this model under torch.no_grad()",
+    ),
     "batch-world": Cause(
         "the batch: another number of processes",
         "each process has a batch of its own: the batch of a step is all of them together, and "

@@ -22,7 +22,8 @@ SAMPLED = 4096  # values of which a sample is taken
 
 
 class Print(TypedDict, total=False):
-    """What is kept of a tensor. `rows` are checksums of the samples of a batch."""
+    """What is kept of a tensor. `rows` are checksums of the samples of a batch, `sum` is that of a
+    sample of the tensor, by which the calls of torch know it."""
 
     shape: list[int]
     dtype: str
@@ -32,6 +33,7 @@ class Print(TypedDict, total=False):
     projections: list[float]
     values: list[float]
     rows: list[int]
+    sum: int
 
 
 @functools.cache

@@ -54,7 +54,8 @@ class Leaf(TypedDict):
 
 
 class Forward(Event):
-    """The outermost call of a module. `state` is there where it may be asked for later."""
+    """The outermost call of a module. `state`, of all its tensors, is there of a call without a
+    graph: an evaluation, or a part of training that is not trained."""
 
     order: int
     number: int
@@ -315,7 +316,57 @@ def read(path: str | Path) -> Run:
         evaluation.sort(key=lambda event: event["order"])
     for losses in run.eval_losses.values():
         losses.sort(key=lambda event: event["order"])
+    for number, step in enumerate(run.steps):
+        for backward in step.backwards:
+            _take_over(backward, run.evaluations.get(number, []))
+    run.evaluations = {number: calls for number, calls in run.evaluations.items() if calls}
     return run
+
+
+def _take_over(backward: Backward, calls: list[Forward]) -> None:
+    """A call without a graph whose result goes into a backward pass was no evaluation, but a part
+    of that pass: frozen layers, a teacher, what a generator made for a discriminator."""
+    events = [*backward["forwards"], *backward["losses"]]
+    last = max((event["order"] for event in events), default=0)
+    went_in = {i["hash"] for f in backward["forwards"] for i in f["inputs"]}
+    went_in |= {v["target"]["hash"] for v in backward["losses"] if v["target"]}
+    sums = _led_to(backward)
+    sums |= {i.get("sum", 0) for f in backward["forwards"] for i in f["inputs"]}
+    for call in reversed(calls[:]):
+        is_given = any(v["hash"] in went_in for v in call["outputs"]) or _results(call) & sums
+        if call["order"] > last or not is_given:
+            continue
+        calls.remove(call)
+        backward["forwards"].insert(0, call)
+        backward["operations"][:0] = call["operations"]
+        went_in |= {i["hash"] for i in call["inputs"]}
+        sums |= {v for p in call["operations"] for v in p["inputs"]}
+        sums |= {i.get("sum", 0) for i in call["inputs"]}
+
+
+def _led_to(backward: Backward) -> set[int]:
+    """Checksums of all that led to the loss, and not of what was computed besides."""
+    loss = backward["loss"]
+    value = loss["values"][:1] if loss else []
+    ends = [p for p in backward["operations"] if p["graph"] and p["values"][:1] == value]
+    todo = {p["value"] for p in ends[-1:]} | {
+        i.get("sum", 0) for f in backward["forwards"] for i in f["outputs"]
+    }
+    found: set[int] = set()
+    for p in reversed(backward["operations"]):
+        if p["value"] in todo:
+            todo.update(p["inputs"])
+            found.update(p["inputs"])
+    return found
+
+
+def _results(call: Forward) -> set[int]:
+    """Checksums of what a call gave, and of what was computed from that after it."""
+    found = {v.get("sum", 0) for v in call["outputs"]}
+    for p in call["operations"]:
+        if not p["layer"] and found & set(p["inputs"]):
+            found.add(p["value"])
+    return found - {0}
 
 
 def _add(run: Run, current: Step, event: Any) -> Step:

@@ -68,8 +68,9 @@ def missing() -> list[str]:
 
 
 def is_complete() -> bool:
-    """Whether there is a record, and nothing is missing in it."""
-    return bool(found()) and not missing()
+    """Whether there are a record of the tests and one of the long draw, without which the table
+    would lose most of its cases, and nothing is missing in them."""
+    return all(map(_read, ("faults", "chaos"))) and not missing()
 
 
 def page() -> str:
@@ -86,7 +87,8 @@ PAGE = """# What the tests break on purpose
 
 A row for each fault: what the user sees of it, how many cases were tried on each side and on code
 that both sides share, and in how many of them something was lost or a wrong result went unnoticed.
-`make test` and `make test-chaos` keep the record, and `make readme` writes this page from it.
+`make test`, `make test-long` and `make test-chaos` keep the record, and `make readme` writes this
+page from it.
 
 """
 

@@ -132,7 +132,15 @@ def test_the_longer_draw_counts_and_a_loss_in_the_shorter_one_too():
 def test_a_record_that_lacks_a_fault_is_not_made_into_a_table(monkeypatch):
     monkeypatch.setattr(faults, "marked", lambda: {"room", "air"})
     keep("faults", ("room", SIDES[0], 2, 0))
+    keep("chaos", ("room", SIDES[0], 50, 0))
     assert faults.missing() == ["air"]
     assert not faults.is_complete()
     keep("faults", ("room", SIDES[0], 2, 0), ("air", SIDES[0], 2, 0))
     assert faults.is_complete()
+
+
+def test_the_table_is_not_made_from_the_short_draw_alone(monkeypatch):
+    monkeypatch.setattr(faults, "marked", lambda: {"room"})
+    keep("faults", ("room", SIDES[0], 2, 0))
+    assert faults.missing() == []
+    assert not faults.is_complete()

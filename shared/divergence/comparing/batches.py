@@ -43,12 +43,24 @@ def batch(
     pairs = list(zip(x["forwards"], y["forwards"], strict=False))
     if len(x["forwards"]) != len(y["forwards"]):
         pairs = pairs[:1]
-    for f, g in pairs[:1]:
+    # Those without a graph come first, and what they gave may be what the next one gets.
+    trained = next((i for i, (f, _) in enumerate(pairs) if "state" not in f), 0)
+    made = [{p["value"] for p in v["operations"]} - {0} for v in (x, y)]
+    for i, (f, g) in enumerate(pairs[: trained + 1]):
         for left, right in zip(f["inputs"], g["inputs"], strict=False):
-            if left["hash"] in orders[0].given and right["hash"] in orders[1].given:
+            are_given = left["hash"] in orders[0].given, right["hash"] in orders[1].given
+            if all(are_given) or (any(are_given) and len(x["forwards"]) != len(y["forwards"])):
                 continue  # a hidden state, or what a generator made: not of the data
+            if i and (left.get("sum") in made[0] or right.get("sum") in made[1]):
+                continue
             for found in inputs(left, right, number, place, orders, (x, y)):
                 yield _explained(found, a, b, x, y, number)
+
+
+def targets(
+    x: Backward, y: Backward, number: int, orders: tuple[Order, Order]
+) -> Iterator[Finding]:
+    """What the losses were computed against. A model may have given it, and so it comes last."""
     for i, (p, q) in enumerate(paired(x["losses"], y["losses"])):
         if p["target"] and q["target"]:
             for found in inputs(p["target"], q["target"], number, where(p, q), orders, (x, y)):
@@ -272,6 +284,19 @@ def modes(x: list[Forward], y: list[Forward], number: int, cause: str) -> Iterat
         yield Finding("mode-some", number, text, None, where(x[0], y[0]))
     else:
         yield Finding(cause, number, text, who, where(x[0], y[0]))
+
+
+def frozen(x: list[Forward], y: list[Forward], number: int) -> Iterator[Finding]:
+    """Weights of what is called without a graph, such as a teacher."""
+    sides = [[f for f in v if f.get("state")] for v in (x, y)]
+    for f, g in zip(*sides, strict=False):
+        hashes = [sorted(h for _, h, _ in v["state"]) for v in (f, g)]
+        if hashes[0] == hashes[1] or len(hashes[0]) != len(hashes[1]):
+            continue
+        apart = [p[0] for p, q in zip(f["state"], g["state"], strict=True) if p[1] != q[1]]
+        text = f"{f['module']} is called without gradients; {len(apart)} of its {len(hashes[0])}"
+        text += f" tensors differ, {apart[0]} first." if apart else " tensors differ."
+        yield Finding("frozen-weights", number, text, None, where(f, g))
 
 
 def generator(a: Run, b: Run, x: Backward, y: Backward, number: int) -> Iterator[Finding]:

@@ -299,7 +299,7 @@ def gradients(
         return
     if wrapped[0] != wrapped[1] and a.world == b.world > 1:
         found.cause, found.who = "gradients-unsynchronised", "A" if wrapped[1] else "B"
-        found.reason, found.where = "", where(x["forwards"][0], y["forwards"][0])
+        found.reason, found.where = "", where(x["forwards"][-1], y["forwards"][-1])
     elif not found.reason and graph and found.cause == "gradients":
         found.text += f" {graph}."
     yield found

@@ -212,7 +212,7 @@ def _differences(
     a: Run, b: Run, match: Matching, notes: list[str], drift: Drift, goes_on: bool
 ) -> Iterator[Finding]:
     if a.steps and b.steps:
-        yield from weights.settings(a, b)
+        yield from weights.settings(a, b, match)
         if not goes_on:
             yield from weights.initial(a, b, match)
     elif a.evaluations and b.evaluations:
@@ -279,6 +279,9 @@ def _backwards(
         yield from batches.generator(a, b, x, y, number)
         yield from batches.batch(a, b, x, y, number, orders)
         yield from batches.modes(x["forwards"], y["forwards"], number, "mode")
+        if not drift.size:
+            yield from batches.frozen(x["forwards"], y["forwards"], number)
+        yield from batches.targets(x, y, number, orders)
         if counts[0] != counts[1] and is_window and ours.taken and theirs.taken:
             text = f"A ran {counts[0]} backward passes for this step, B ran {counts[1]}."
             yield Finding("window", number, text, None, where(ours.taken, theirs.taken))
@@ -311,6 +314,7 @@ def _in_parts(
     yield from batches.generator(a, b, x, y, number)
     yield from batches.batch(a, b, x, y, number, orders)
     yield from batches.modes(x["forwards"], y["forwards"], number, "mode")
+    yield from batches.targets(x, y, number, orders)
     last = ours.backwards[-1], theirs.backwards[-1]
     counts = len(ours.backwards), len(theirs.backwards)
     text = f"A calls backward() {counts[0]} times for one forward pass, B {counts[1]} times"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ..fingerprints import same
@@ -20,7 +21,6 @@ def evaluations(a: Run, b: Run, number: int, notes: list[str], drift: Drift) -> 
             note(notes, f"Only {who} evaluates: after step {number}, for the first time.")
         return
     reordered = is_reordered(mine, other)
-    given = losses(a, b, number)
     for i, (x, y) in enumerate(zip(mine, other, strict=False)):
         yield from modes([x], [y], number, "evaluation-mode")
         if x["grad"] != y["grad"]:
@@ -36,8 +36,8 @@ def evaluations(a: Run, b: Run, number: int, notes: list[str], drift: Drift) -> 
                 found.cause = "evaluation-batch"
                 yield found
         # A module may return its loss, or nothing: what it gave is then that of the loss.
-        loss = given[i] if len(given) == len(mine) else None
-        yield from outputs(x, y, a, b, number, loss, drift)
+        p, q = (_loss_of(run, number, i) for run in (a, b))
+        yield from outputs(x, y, a, b, number, (p, q) if p and q else None, drift)
     if reordered:
         text = "The samples are evaluated in another order or in other batches, which changes no"
         note(notes, f"{text} average over all of them (only means of batch means).")
@@ -66,13 +66,26 @@ def losses(a: Run, b: Run, number: int) -> list[tuple[Loss, Loss]]:
     return list(zip(mine, other, strict=True)) if len(mine) == len(other) else []
 
 
+def _loss_of(run: Run, number: int, i: int) -> Loss | None:
+    """The one loss that was computed between an evaluated batch and the next."""
+    calls = run.evaluations[number][i : i + 2]
+    first, last = calls[0]["order"], calls[1]["order"] if calls[1:] else math.inf
+    found = [v for v in run.eval_losses.get(number, []) if first < v["order"] < last]
+    return found[0] if len({v["input"]["hash"] for v in found}) == 1 else None
+
+
 def _states(a: Run, b: Run, x: Forward, y: Forward, number: int, drift: Drift) -> Iterator[Finding]:
     states = [sorted(h for _, h, _ in v["state"]) for v in (x, y)]
-    if states[0] == states[1] or len(states[0]) != len(states[1]):
+    if states[0] == states[1]:
         return
-    apart = [p[0] for p, q in zip(x["state"], y["state"], strict=True) if p[1] != q[1]]
+    apart = [p[0] for p, q in zip(x["state"], y["state"], strict=False) if p[1] != q[1]]
     last = [_last(run, number) for run in (a, b)]
     is_last = [bool(h) and h <= set(state) for h, state in zip(last, states, strict=True)]
+    if len(states[0]) != len(states[1]):
+        # A part of the model is of the last weights too; an average has a count of its own.
+        are_others = [not h & set(state) for h, state in zip(last, states, strict=True)]
+        if not (is_last[0] and are_others[1]) and not (is_last[1] and are_others[0]):
+            return
     if not number:
         text = f"{len(set(states[0]) ^ set(states[1])) // 2} tensors differ"
         text += f", {apart[0]} first." if apart else "."
@@ -82,13 +95,11 @@ def _states(a: Run, b: Run, x: Forward, y: Forward, number: int, drift: Drift) -
         run = b if who == "A" else a
         earlier = [n for n in range(1, number) if _last(run, n) <= set(states[who == "A"])]
         loads = [v for v in run.loads if v["step"] == number]
-        where_from = "others"
+        where_from = "others (an average, or a copy)"
         if earlier and _last(run, earlier[-1]):
             where_from = f"those of step {earlier[-1]}"
         elif loads:
             where_from = "others, which it loaded"
-        elif run.loads:
-            where_from = "others (an average, or a copy)"
         text = f"{who} evaluates the weights of step {number}, the last; {other} {where_from}."
         yield Finding("evaluation-weights", number, text, None, where(x, y))
     elif not any(is_last) and not drift.size:

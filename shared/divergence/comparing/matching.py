@@ -53,6 +53,14 @@ class Matching:
     def renamed(self, named: Named) -> Named:
         return [(self.of(name), f) for name, f in named]
 
+    def trained_only(self, a: Run, b: Run) -> list[list[str]]:
+        """Names of each side alone, without those of layers that are frozen as a whole: the other
+        program may call these by themselves."""
+        return [
+            [name for name in only if not _is_frozen(run, name)]
+            for run, only in zip((a, b), self.only, strict=True)
+        ]
+
     @property
     def prefixes(self) -> set[str]:
         """What stands before the names of one side only."""
@@ -70,6 +78,14 @@ def once(groups: list[Named]) -> Named:
     return [
         (n, f) for group in groups for n, f in group if not (n in seen or seen.update({n: None}))
     ]
+
+
+def _is_frozen(run: Run, name: str) -> bool:
+    """Whether no parameter of the layer that a tensor belongs to is trained."""
+    frozen = {n for m in run.models for n in m["frozen"]}
+    layer = name.rpartition(".")[0]
+    kin = {n for m in run.models for n, _ in m["parameters"] if n.rpartition(".")[0] == layer}
+    return bool(kin) and kin <= frozen
 
 
 def _ends_alike(a: str, b: str) -> bool:

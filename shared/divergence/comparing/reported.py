@@ -107,7 +107,7 @@ def averages(run: Run, number: int) -> dict[str, float]:
             r
             for s in run.steps[:number]
             for v in s.backwards
-            for f in v["forwards"][:1]
+            for f in v["forwards"][-1:]
             for r in f.get("right", [])
         ]
         if trained:

@@ -14,7 +14,9 @@ def initial(a: Run, b: Run, match: Matching) -> Iterator[Finding]:
     if not a.models or not b.models:
         return
     made = where(a.built, b.built)
-    if any(match.only):
+    if reached := _reached(a, b, match):
+        yield reached
+    if any(match.trained_only(a, b)):
         yield _missing(a, b, match, made)
         return
     for kind in ("parameters", "buffers"):
@@ -56,6 +58,28 @@ def _missing(a: Run, b: Run, match: Matching, made: tuple) -> Finding:
     return Finding("weights-other", 1, " ".join(texts) + shapes, None, made)
 
 
+def _reached(a: Run, b: Run, match: Matching) -> Finding | None:
+    """Whether gradients reach a model that the other program calls without any."""
+    for who, only, run, other in (("A", match.only[0], a, b), ("B", match.only[1], b, a)):
+        for model in run.models:
+            names = [n for n, _ in model["parameters"]]
+            hashes = {f["hash"] for _, f in model["parameters"]}
+            calls = [
+                f
+                for v in (other.steps[0].backwards if other.steps else [])
+                for f in v["forwards"]
+                if f.get("state") and hashes <= {h for _, h, _ in f["state"]}
+            ]
+            if names and set(names) <= set(only) and calls:
+                text = f"{who}'s backward pass goes on through a {model['module']}, which the "
+                text += "other calls without gradients."
+                lines = (model["where"], calls[0]["where"])
+                return Finding(
+                    "gradients-further", 1, text, who, lines if who == "A" else lines[::-1]
+                )
+    return None
+
+
 def _seeding(a: Run, b: Run) -> tuple[str, str | None, str]:
     """Why initial weights differ, as far as the calls of torch.manual_seed tell."""
     loads = [[v for v in run.loads if not v["step"] and v["of"] == "weights"] for run in (a, b)]
@@ -84,7 +108,7 @@ def _seeding(a: Run, b: Run) -> tuple[str, str | None, str]:
     return "weights", None, ""
 
 
-def settings(a: Run, b: Run) -> Iterator[Finding]:
+def settings(a: Run, b: Run, match: Matching) -> Iterator[Finding]:
     """Settings of layers and hooks. They are the cause of what differs after them."""
     made = where(a.built, b.built)
     mine, other = ([s for m in run.models for s in m["settings"]] for run in (a, b))
@@ -108,11 +132,14 @@ def settings(a: Run, b: Run) -> Iterator[Finding]:
         if there:
             text = f"{who} has a {there[0][1]} on {there[0][0]} that the other has not."
             yield Finding("hook", 1, text, None, made, is_silent=True)
-    frozen = [len(_last(run)["frozen"]) if run.models else 0 for run in (a, b)]
-    if frozen[0] != frozen[1]:
-        who = "A" if frozen[0] > frozen[1] else "B"
-        names = _last(a if who == "A" else b)["frozen"]
-        text = f"{frozen[0]} parameters are frozen in A, {frozen[1]} in B ({names[0]} in {who})."
+    frozen = [
+        [n for n in (_last(run)["frozen"] if run.models else []) if n not in only]
+        for run, only in zip((a, b), match.only, strict=True)
+    ]
+    if len(frozen[0]) != len(frozen[1]):
+        who, names = ("A", frozen[0]) if len(frozen[0]) > len(frozen[1]) else ("B", frozen[1])
+        text = f"{len(frozen[0])} parameters are frozen in A, {len(frozen[1])} in B"
+        text += f" ({names[0]} in {who})."
         yield Finding("frozen", 1, text, None, made, is_silent=True)
 
 

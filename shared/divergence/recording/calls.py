@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks_of
 
-from ..fingerprints import dense, digest, fingerprint, is_plain
+from ..fingerprints import Print, dense, digest, fingerprint, is_plain, sample
+from ..records import Operation
 from . import losses, modules
 from .older import is_compiling, register_after_forward
 from .operations import Operations, tensors
@@ -130,31 +131,32 @@ class Calls:
         while is_wrapper(root):
             root = root.get_submodule("module")
         root = getattr(root, "_orig_mod", root)
-        if not grad:
-            self.operations.take()
         self.operations.is_open = True
         self.call = {
             "step": record.step,
             "number": 0,
             "module": type(root).__name__,
             "wrapped": is_wrapper(module),
-            "grad": grad,
+            # Without a parameter to train, no graph is built.
+            "grad": grad and any(p.requires_grad for p in root.parameters()),
             "training": training,
             "rng": generators(),
-            "inputs": [fingerprint(t, rows=True) for _, t in tensors(args)],
+            "inputs": [traced(t) for _, t in tensors(args)],
             "leaves": [],
             "outputs": [],
             "where": where(),
             "_module": root,
+            "_first": len(self.operations.kept),
             "_names": {id(m): name for name, m in root.named_modules()},
         }
         is_known = self.models.knows(root)
         if not grad or not is_known:
             self.call["_state"] = self.state(root)
-        if grad and not is_known:
+        if (grad or training) and not is_known:
             # Before batch norm has seen its first batch.
-            held = [*root.parameters(), *root.buffers()]
-            self.prints = {id(t): fingerprint(t) for t in held if is_plain(t)} | self.prints
+            for t in (*root.parameters(), *root.buffers()):
+                if is_plain(t) and id(t) not in self.prints:
+                    self.prints[id(t)] = fingerprint(t)
         self.on_use(root)
 
     def _begins_a_step(self) -> bool:
@@ -181,9 +183,9 @@ class Calls:
     def _finish(self, kwargs: Any, output: Any) -> None:
         call, self.call = self.call, None
         assert call is not None
-        call["inputs"] += [fingerprint(t, rows=True) for _, t in tensors(kwargs)]
+        call["inputs"] += [traced(t) for _, t in tensors(kwargs)]
         found = [t for _, t in tensors(_plain_output(output))]
-        call["outputs"] = [fingerprint(t) for t in found[:8]]
+        call["outputs"] = [traced(t) for t in found[:8]]
         self.keep("forward", call, found)
 
     # Losses
@@ -204,6 +206,8 @@ class Calls:
         self.serial += 1
         call.update(_kind=kind, _mark=self.serial, order=self.serial)
         if not nodes:
+            if kind == "forward":
+                call["_operations"] = self.operations.cut(call["_first"])
             self.evaluated(call)
             return
         for node in nodes:
@@ -227,7 +231,13 @@ class Calls:
         if self.waiting is None:
             return
         call, self.waiting = self.waiting, None
-        operations, right = self.operations.take() if not call["grad"] else ([], [])
+        operations: list[Operation] = call.get("_operations", [])
+        right: list[tuple[int, int]] = []
+        step = self.record.step
+        is_training = any(c["step"] == step and not c.get("_used") for c in self.pending)
+        if "_operations" in call and not is_training:
+            more, right = self.operations.take()
+            operations += more
         event = {**_shown(call), "state": call.get("_state", [])}
         self.record.write("evaluated", **event, operations=_brief(operations), right=right)
 
@@ -271,6 +281,7 @@ class Calls:
         return backward
 
     def before_backward(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.flush_evaluation()
         roots = [t for _, t in tensors(arguments["tensors"])]
         marks, graph = self.walk(roots)
         used = [call for call in self.pending if call["_mark"] in marks]
@@ -278,7 +289,6 @@ class Calls:
             call["_used"] = True
         if self.record.step >= self.record.steps and not self.micro:
             raise Enough  # its forward pass was in eval mode, and looked like evaluation until now
-        self.flush_evaluation()
         for call in used:
             module = call.get("_module")
             if module is not None and not self.models.knows(module):
@@ -345,7 +355,7 @@ class Calls:
             frozen=[n for n, p in self.models.parameters() if not p.requires_grad],
             where=place,
         )
-        self.prints = {}
+        self.prints = {key: kept for key, kept in self.prints.items() if key not in mine}
         self.operations.parameters = {
             p.data_ptr(): n for n, p in self.models.parameters() if is_plain(p)
         }
@@ -360,6 +370,14 @@ class Calls:
         """Losses of earlier steps, with their graphs, that the program still holds."""
         self.alive = [ref for ref in self.alive if ref() is not None]
         return max(len(self.alive) - 1, 0)
+
+
+def traced(tensor: Tensor) -> Print:
+    """What is kept of what goes into a model or comes out of it."""
+    kept = fingerprint(tensor, rows=True)
+    if is_plain(tensor):
+        kept["sum"] = sample(tensor)[0]
+    return kept
 
 
 def _version(tensor: Tensor) -> int:

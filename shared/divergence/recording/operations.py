@@ -189,6 +189,12 @@ class Operations(TorchFunctionMode):
         )  # fmt: skip
         return True
 
+    def cut(self, first: int) -> list[Operation]:
+        """Take those that came last, from number `first` on."""
+        kept = self.kept[first:]
+        del self.kept[first:]
+        return kept
+
     def take(self) -> tuple[list[Operation], list[tuple[int, int]]]:
         kept, right = self.kept, self.right
         self.kept, self.right = [], []

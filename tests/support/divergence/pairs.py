@@ -23,6 +23,7 @@ from shared.divergence.records import Run
 from shared.processes import ROOT
 from support.divergence import watching
 from support.divergence.change import Pair
+from support.divergence.frozen import BY_FROZEN
 from support.divergence.growing import GROWING
 from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
 from support.divergence.rarer import RARER
@@ -33,7 +34,7 @@ from support.divergence.trainers import TRAINERS
 README = ROOT / "shared" / "divergence" / "README.md"
 PROGRAMS = ROOT / "tests" / "support" / "divergence" / "sources"
 BEGIN, END = "<!-- kinds -->", "<!-- /kinds -->"
-ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS, *GROWING, *RARER)
+ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS, *BY_FROZEN, *GROWING, *RARER)
 
 
 def program(name: str) -> str:
