@@ -200,14 +200,14 @@ def from_bench(folder: Path = MEASURED, code: str = "en") -> dict[str, str]:
 
 
 def keep_bench() -> None:
-    """Take over the newest files of a bench, if it was a whole one with MNIST."""
-    for name in ("bench.json", "peers.json"):
-        path = FOLDER / name
-        result = read_bench(path)
-        if result is None or (name == "bench.json" and not result["settings"]["data_dir"]):
-            continue
+    """Take over the newest bench, if it was a whole one with MNIST, and the newest times of the
+    programs of others."""
+    bench = read_bench(FOLDER / "bench.json")
+    is_whole = bench is not None and bench["settings"]["data_dir"]
+    are_there = {"bench.json": is_whole, "peers.json": read_peers(FOLDER / "peers.json")}
+    for name in (name for name, is_there in are_there.items() if is_there):
         MEASURED.mkdir(exist_ok=True)
-        write_atomically(MEASURED / name, path.read_text(encoding="utf-8"))
+        write_atomically(MEASURED / name, (FOLDER / name).read_text(encoding="utf-8"))
 
 
 def keep_gallery() -> None:

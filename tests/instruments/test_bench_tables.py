@@ -234,3 +234,11 @@ def test_a_quick_bench_or_one_without_mnist_never_comes_into_the_readme(
     results.FULL.write_text(whole)
     readme.keep_bench()
     assert (tmp_path / "measured" / "bench.json").read_text() == whole
+
+
+def test_the_newest_times_of_the_programs_of_others_are_kept(peer_result, tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "MEASURED", tmp_path / "measured")
+    results.FOLDER.mkdir(parents=True)
+    results.PEERS.write_text(results.dumps(peer_result))
+    readme.keep_bench()
+    assert (tmp_path / "measured" / "peers.json").read_text() == results.PEERS.read_text()
