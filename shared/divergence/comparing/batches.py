@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from ..fingerprints import Print, affine
@@ -46,12 +47,17 @@ def batch(
     # Those without a graph come first, and what they gave may be what the next one gets.
     trained = next((i for i, (f, _) in enumerate(pairs) if "state" not in f), 0)
     made = [{p["value"] for p in v["operations"]} - {0} for v in (x, y)]
+    # Where one program builds a graph and the other none, the calls are in another order.
+    is_other_order = len({tuple("state" in f for f in v["forwards"]) for v in (x, y)}) > 1
+    went_in = [{t["hash"] for f in v["forwards"] for t in f["inputs"]} for v in (x, y)]
     for i, (f, g) in enumerate(pairs[: trained + 1]):
         for left, right in zip(f["inputs"], g["inputs"], strict=False):
             are_given = left["hash"] in orders[0].given, right["hash"] in orders[1].given
             if all(are_given) or (any(are_given) and len(x["forwards"]) != len(y["forwards"])):
                 continue  # a hidden state, or what a generator made: not of the data
             if i and (left.get("sum") in made[0] or right.get("sum") in made[1]):
+                continue
+            if is_other_order and (left["hash"] in went_in[1] or right["hash"] in went_in[0]):
                 continue
             for found in inputs(left, right, number, place, orders, (x, y)):
                 yield _explained(found, a, b, x, y, number)
@@ -270,8 +276,9 @@ def modes(x: list[Forward], y: list[Forward], number: int, cause: str) -> Iterat
         (p, q) for p, q in zip(*leaves, strict=True)
         if p["training"] != q["training"] and p["type"].startswith(SENSITIVE)
     ]  # fmt: skip
-    if not apart:
-        return
+    counts = [Counter((v["type"], v["training"]) for v in side) for side in leaves]
+    if not apart or counts[0] == counts[1]:
+        return  # all alike, or called in another order
     who = "A" if apart[0][0]["training"] == (cause != "mode") else "B"
     mine = leaves[0 if who == "A" else 1]
     leaf = apart[0][0 if who == "A" else 1]

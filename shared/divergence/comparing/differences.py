@@ -215,6 +215,7 @@ def _differences(
         yield from weights.settings(a, b, match)
         if not goes_on:
             yield from weights.initial(a, b, match)
+            yield from evaluation.before_training(a, b)
     elif a.evaluations and b.evaluations:
         # Neither trains, or only one does: what the one evaluates at its end is compared.
         yield from evaluation.evaluations(a, b, 0, notes, drift)

@@ -54,6 +54,14 @@ def evaluations(a: Run, b: Run, number: int, notes: list[str], drift: Drift) -> 
         yield Finding("evaluation-batches", number, text, None, where(mine[-1], other[-1]))
 
 
+def before_training(a: Run, b: Run) -> Iterator[Finding]:
+    """In which mode a model is asked before the first step, for labels as for a first score: in
+    training mode it draws from the generator."""
+    mine, other = a.evaluations.get(0, []), b.evaluations.get(0, [])
+    for x, y in zip(mine, other, strict=False) if len(mine) == len(other) else ():
+        yield from modes([x], [y], 1, "evaluation-mode")
+
+
 def is_reordered(x: list[Forward], y: list[Forward]) -> bool:
     """Whether the same samples were seen, in another order or in other batches."""
     batches = [[i.get("rows", []) for e in side for i in e["inputs"][:1]] for side in (x, y)]

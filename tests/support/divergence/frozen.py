@@ -79,8 +79,20 @@ MADE_TWICE = (
          "made = maker(2 * torch.randn(16, 4)", ("batch-normalised",), "maker("),
 )  # fmt: skip
 
+PERCEIVED = (
+    Pair("labels given in training mode", "    guess.eval()\n", "", ("evaluation-mode",), "argmax"),
+    Pair("a frozen network that is not", "eye.requires_grad_(False)\n", "",
+         ("frozen",)),
+    Pair("a frozen network in training mode", "eye.eval()\n", "", ("mode-some",), "eye("),
+    Pair("what is seen in the picture detached", "eye(picture))", "eye(picture).detach())"),
+    Pair("what is seen in the picture first", "    loss = F.l1",
+         "    with torch.no_grad():\n        aim = eye(picture)\n    loss = F.l1",
+         also=("eye(out), eye(picture)", "eye(out), aim")),
+)  # fmt: skip
+
 BY_FROZEN = (
     *(pair._replace(program="frozen") for pair in FROZEN),
     *(pair._replace(program="q_learning") for pair in Q_LEARNING),
     *(pair._replace(program="made_twice") for pair in MADE_TWICE),
+    *(pair._replace(program="perceived") for pair in PERCEIVED),
 )
