@@ -331,7 +331,7 @@ def _take_over(backward: Backward, calls: list[Forward]) -> None:
     went_in = {i["hash"] for f in backward["forwards"] for i in f["inputs"]}
     went_in |= {v["target"]["hash"] for v in backward["losses"] if v["target"]}
     sums = _led_to(backward)
-    sums |= {i.get("sum", 0) for f in backward["forwards"] for i in f["inputs"]}
+    sums |= {i["sum"] for f in backward["forwards"] for i in f["inputs"] if "sum" in i}
     for call in reversed(calls[:]):
         is_given = any(v["hash"] in went_in for v in call["outputs"]) or _results(call) & sums
         if call["order"] > last or not is_given:
@@ -341,7 +341,7 @@ def _take_over(backward: Backward, calls: list[Forward]) -> None:
         backward["operations"][:0] = call["operations"]
         went_in |= {i["hash"] for i in call["inputs"]}
         sums |= {v for p in call["operations"] for v in p["inputs"]}
-        sums |= {i.get("sum", 0) for i in call["inputs"]}
+        sums |= {i["sum"] for i in call["inputs"] if "sum" in i}
 
 
 def _led_to(backward: Backward) -> set[int]:
@@ -349,9 +349,8 @@ def _led_to(backward: Backward) -> set[int]:
     loss = backward["loss"]
     value = loss["values"][:1] if loss else []
     ends = [p for p in backward["operations"] if p["graph"] and p["values"][:1] == value]
-    todo = {p["value"] for p in ends[-1:]} | {
-        i.get("sum", 0) for f in backward["forwards"] for i in f["outputs"]
-    }
+    todo = {p["value"] for p in ends[-1:]}
+    todo |= {v["sum"] for f in backward["forwards"] for v in f["outputs"] if "sum" in v}
     found: set[int] = set()
     for p in reversed(backward["operations"]):
         if p["value"] in todo:
@@ -362,11 +361,11 @@ def _led_to(backward: Backward) -> set[int]:
 
 def _results(call: Forward) -> set[int]:
     """Checksums of what a call gave, and of what was computed from that after it."""
-    found = {v.get("sum", 0) for v in call["outputs"]}
+    found = {v["sum"] for v in call["outputs"] if "sum" in v}
     for p in call["operations"]:
-        if not p["layer"] and found & set(p["inputs"]):
+        if not p["layer"] and p["value"] and found & set(p["inputs"]):
             found.add(p["value"])
-    return found - {0}
+    return found
 
 
 def _add(run: Run, current: Step, event: Any) -> Step:

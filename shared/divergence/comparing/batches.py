@@ -44,23 +44,32 @@ def batch(
     pairs = list(zip(x["forwards"], y["forwards"], strict=False))
     if len(x["forwards"]) != len(y["forwards"]):
         pairs = pairs[:1]
-    # Those without a graph come first, and what they gave may be what the next one gets.
+    # Calls without a graph come first: the data goes into them, or into the first with one.
     trained = next((i for i, (f, _) in enumerate(pairs) if "state" not in f), 0)
-    made = [{p["value"] for p in v["operations"]} - {0} for v in (x, y)]
-    # Where one program builds a graph and the other none, the calls are in another order.
-    is_other_order = len({tuple("state" in f for f in v["forwards"]) for v in (x, y)}) > 1
-    went_in = [{t["hash"] for f in v["forwards"] for t in f["inputs"]} for v in (x, y)]
     for i, (f, g) in enumerate(pairs[: trained + 1]):
         for left, right in zip(f["inputs"], g["inputs"], strict=False):
-            are_given = left["hash"] in orders[0].given, right["hash"] in orders[1].given
-            if all(are_given) or (any(are_given) and len(x["forwards"]) != len(y["forwards"])):
-                continue  # a hidden state, or what a generator made: not of the data
-            if i and (left.get("sum") in made[0] or right.get("sum") in made[1]):
-                continue
-            if is_other_order and (left["hash"] in went_in[1] or right["hash"] in went_in[0]):
+            if _is_made(left, right, x, y, orders, is_first=not i):
                 continue
             for found in inputs(left, right, number, place, orders, (x, y)):
                 yield _explained(found, a, b, x, y, number)
+
+
+def _is_made(
+    left: Print, right: Print, x: Backward, y: Backward, orders: tuple[Order, Order], is_first: bool
+) -> bool:
+    """Whether what goes into two calls is not of the data: a hidden state, what a generator made,
+    or what frozen layers gave."""
+    are_given = left["hash"] in orders[0].given, right["hash"] in orders[1].given
+    if all(are_given) or (any(are_given) and len(x["forwards"]) != len(y["forwards"])):
+        return True
+    made = [{p["value"] for p in v["operations"]} - {0} for v in (x, y)]
+    if not is_first and (left.get("sum") in made[0] or right.get("sum") in made[1]):
+        return True
+    # Where only one program builds a graph, its calls are in another order.
+    if len({tuple("state" in f for f in v["forwards"]) for v in (x, y)}) == 1:
+        return False
+    went_in = [{t["hash"] for f in v["forwards"] for t in f["inputs"]} for v in (x, y)]
+    return left["hash"] in went_in[1] or right["hash"] in went_in[0]
 
 
 def targets(

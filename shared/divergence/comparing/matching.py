@@ -20,6 +20,7 @@ class Matching:
         for kind in ("parameters", "buffers"):
             mine, other = (once([m[kind] for m in run.models]) for run in (a, b))  # type: ignore[literal-required]
             self._match(mine, other)
+        self.untrained = _untrained(a, b, self.only[0]) | _untrained(b, a, self.only[1])
 
     def _match(self, mine: Named, other: Named) -> None:
         left, right = dict(mine), dict(other)
@@ -53,14 +54,6 @@ class Matching:
     def renamed(self, named: Named) -> Named:
         return [(self.of(name), f) for name, f in named]
 
-    def trained_only(self, a: Run, b: Run) -> list[list[str]]:
-        """Names of each side alone, without those of layers that are frozen as a whole: the other
-        program may call these by themselves."""
-        return [
-            [name for name in only if not _is_frozen(run, name)]
-            for run, only in zip((a, b), self.only, strict=True)
-        ]
-
     @property
     def prefixes(self) -> set[str]:
         """What stands before the names of one side only."""
@@ -78,6 +71,22 @@ def once(groups: list[Named]) -> Named:
     return [
         (n, f) for group in groups for n, f in group if not (n in seen or seen.update({n: None}))
     ]
+
+
+def _untrained(run: Run, other: Run, only: list[str]) -> set[str]:
+    """Of the names that one program has alone, those of layers that are frozen as a whole, and of
+    what the other program calls by itself, as a teacher that is no part of its model."""
+    begun = other.steps[0].backwards if other.steps else []
+    held = [part for v in begun for f in v["forwards"] for part in f.get("state") or ()]
+    named = {n: f for m in run.models for n, f in (*m["parameters"], *m["buffers"])}
+
+    def is_held(name: str) -> bool:
+        kept = named[name]["hash"], named[name]["shape"]
+        return any(
+            h == kept[0] or (_ends_alike(name, n) and shape == kept[1]) for n, h, shape in held
+        )
+
+    return {name for name in only if is_held(name) or _is_frozen(run, name)}
 
 
 def _is_frozen(run: Run, name: str) -> bool:

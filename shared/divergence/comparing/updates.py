@@ -129,18 +129,24 @@ def optimizer(
         text = f"{x['optimizer']} in A, {y['optimizer']} in B."
         yield Finding("optimizer-class", number, text, None, made)
         return
+    graded = {name for v in (x, y) for name, _ in v["gradients"]}
+    ignored = match.untrained - graded
     for p, other, who in ((x, y, "A"), (y, x, "B")):
         if p["foreign"] == p["total"] and not other["foreign"]:
             text = f"{p['foreign']} of the {p['total']} parameters {who}'s optimizer holds are not"
             text += " those of the model that is trained."
             yield Finding("optimizer-foreign", number, text, who, made)
             return
-        if len(p["missing"]) > len(other["missing"]):
-            names = ", ".join(p["missing"][:3])
-            text = f"{len(p['missing'])} parameters of the model are in no optimizer of {who}:"
+        missing = [n for n in p["missing"] if n not in ignored]
+        if len(missing) > len(other["missing"]):
+            names = ", ".join(missing[:3])
+            text = f"{len(missing)} parameters of the model are in no optimizer of {who}:"
             yield Finding("optimizer-missing", number, f"{text} {names}.", who, made)
             return
-    mine, other_ = options(x, match, False), options(y, match, True)
+    mine, other_ = (
+        {name: group for name, group in options(v, match, v is y).items() if name not in ignored}
+        for v in (x, y)
+    )
     if mine.keys() != other_.keys() and "?" not in mine.keys() | other_.keys():
         only = sorted(mine.keys() - other_.keys()) or sorted(other_.keys() - mine.keys())
         text = f"This step is for {len(mine)} parameters in A, for {len(other_)} in B; {only[0]} is"
@@ -225,7 +231,12 @@ def stepped(
         text = f"{name} was changed by this step in {who} alone."
         yield Finding("stepped", number, text, None, lines)
     momenta = sorted(x["momenta"].keys() ^ y["momenta"].keys())
-    found = tensors(x["weights"], match.renamed(y["weights"]), number, "stepped", lines, reason)
+    sides = [
+        # An optimizer may hold what it never moves.
+        [(n, f) for n, f in v["weights"] if n not in match.untrained or n in v["moved"]]
+        for v in (x, y)
+    ]
+    found = tensors(sides[0], match.renamed(sides[1]), number, "stepped", lines, reason)
     if found is not None:
         if x["began"] is not None and y["began"] is not None and x["began"] != y["began"]:
             found.cause, found.reason = "stepped-state", ""

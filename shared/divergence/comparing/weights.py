@@ -16,7 +16,7 @@ def initial(a: Run, b: Run, match: Matching) -> Iterator[Finding]:
     made = where(a.built, b.built)
     if reached := _reached(a, b, match):
         yield reached
-    if any(match.trained_only(a, b)):
+    if any(name not in match.untrained for side in match.only for name in side):
         yield _missing(a, b, match, made)
         return
     for kind in ("parameters", "buffers"):

@@ -90,9 +90,24 @@ PERCEIVED = (
          also=("eye(out), eye(picture)", "eye(out), aim")),
 )  # fmt: skip
 
+HELD = "Adam(self.student.parameters()"
+TAUGHT = (
+    Pair("a teacher within the module", "", ""),
+    Pair("a teacher in the optimizer too", HELD, "Adam(self.parameters()"),
+    Pair("a teacher within the module in training mode", "        self.teacher.eval()\n", "",
+         ("mode-some",), "self.teacher("),
+    Pair("a teacher within the module with gradients",
+         "        with torch.no_grad():\n            aim", "        aim",
+         ("gradients-missing", "gradients-further")),
+    Pair("another teacher within the module", "        self.teacher.eval()\n",
+         "        self.teacher.eval()\n        self.teacher[0].bias.data += 0.1\n",
+         ("frozen-weights",), "teacher("),
+)  # fmt: skip
+
 BY_FROZEN = (
     *(pair._replace(program="frozen") for pair in FROZEN),
     *(pair._replace(program="q_learning") for pair in Q_LEARNING),
     *(pair._replace(program="made_twice") for pair in MADE_TWICE),
     *(pair._replace(program="perceived") for pair in PERCEIVED),
+    *(pair._replace(program="taught_by_lightning", against="taught") for pair in TAUGHT),
 )
