@@ -47,6 +47,14 @@ pytest_plugins = [
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that -m leaves out are taken away
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tracing both sides takes half a minute, and so `make test-long` looks at the traces."""
+    for item in items:
+        if "traced" in getattr(item, "fixturenames", ()):
+            item.add_marker("long")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     # Sums are taken in another order with another number of threads, and so come out otherwise.

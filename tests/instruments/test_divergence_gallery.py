@@ -129,13 +129,9 @@ EQUAL = {
 }
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param(options, id=name, marks=[] if name == "dropout" else [pytest.mark.long])
-        for name, options in EQUAL.items()
-    ],
-)
+# `make test` has the two minimal programs of this project for it, in test_divergence.py.
+@pytest.mark.long
+@pytest.mark.parametrize("options", EQUAL.values(), ids=EQUAL)
 def test_both_sides_of_this_project_give_no_alarm(options, tmp_path):
     options = {"max_epochs": 2, "batch_size": 16, "width": 4, **options}
     raw, lightning = (
