@@ -52,6 +52,7 @@ def said(*runs: Run) -> tuple[str, int]:
     return " ".join(" ".join(lines).split()), status
 
 
+@pytest.mark.long
 def test_both_sizes_are_said_where_rounding_is_all_that_differs(a, b, folder):
     moved = recorded(STEADY, folder, "a", 20, (1, 1.2e-7))
     largest = compare(a, b, moved).growth.largest
@@ -102,6 +103,7 @@ def test_a_run_whose_weights_were_never_moved_is_no_experiment(a, b):
     assert "not known: no weight of A could be moved" in text
 
 
+@pytest.mark.long
 def test_where_a_rounding_becomes_everything_no_more_is_claimed(folder):
     a, b = (recorded(text, folder, "u") for text in (UNSTEADY, UNSTEADY.replace(*HALVES)))
     moved = recorded(UNSTEADY, folder, "u", 20, compare(a, b).nudge[:2])

@@ -26,9 +26,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.fault("the divergence tool is stopped while a program runs", kind="left behind")
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_divergence_tool_that_is_stopped_leaves_no_program_and_no_folder(
     number: signal.Signals,
     command: Callable[..., Outcome],
