@@ -100,10 +100,9 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
     )
     if quick:
         return runs
-    # Threads are torch's: how two runs beside each other get on, one side shows for both.
-    for part, copies, sides in (("alone", 1, SIDES), ("beside", 2, SIDES[:1])):
+    for part, copies in (("alone", 1), ("beside", 2)):
         for repeat in range(2):
-            for side in sides if repeat % 2 == 0 else sides[::-1]:
+            for side in SIDES if repeat % 2 == 0 else SIDES[::-1]:
                 for threads in (1, 2):
                     flags = ("--threads", str(threads))
                     task = Task(part, str(threads), side, flags, digits, epochs=6, copies=copies)

@@ -107,7 +107,7 @@ CAUSES = {
         "other weights where nothing is trained",
         "a teacher or frozen layers with the weights of another checkpoint or of another seed, or "
         "an average of weights that is updated otherwise",
-        "load the same weights on both sides, or update the average at the same place alike",
+        "load the same weights on both sides, or update the average alike and at the same place",
     ),
     "gradients-further": Cause(
         "gradients where the other has none",

@@ -54,8 +54,8 @@ class Leaf(TypedDict):
 
 
 class Forward(Event):
-    """The outermost call of a module. `state`, of all its tensors, is there of a call without a
-    graph: an evaluation, or a part of training that is not trained."""
+    """The outermost call of a module. A call that builds no graph has the `state` of all its
+    tensors: it is an evaluation, or a part of training that is not trained itself."""
 
     order: int
     number: int
@@ -333,7 +333,9 @@ def _take_over(backward: Backward, calls: list[Forward]) -> None:
     sums = _led_to(backward)
     sums |= {i["sum"] for f in backward["forwards"] for i in f["inputs"] if "sum" in i}
     for call in reversed(calls[:]):
-        is_given = any(v["hash"] in went_in for v in call["outputs"]) or _results(call) & sums
+        # Tensors that cannot be read have no sum, and one hash for all of them.
+        is_given = any("sum" in v and v["hash"] in went_in for v in call["outputs"])
+        is_given = is_given or bool(_results(call) & sums)
         if call["order"] > last or not is_given:
             continue
         calls.remove(call)

@@ -68,8 +68,8 @@ def missing() -> list[str]:
 
 
 def is_complete() -> bool:
-    """Whether there are a record of the tests and one of the long draw, without which the table
-    would lose most of its cases, and nothing is missing in them."""
+    """Whether both records are there, of the tests and of the long draw, and no fault is missing:
+    without the long draw, the table would lose most of its cases."""
     return all(map(_read, ("faults", "chaos"))) and not missing()
 
 

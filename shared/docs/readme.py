@@ -203,9 +203,10 @@ def keep_bench() -> None:
     """Take over the newest bench, if it was a whole one with MNIST, and the newest times of the
     programs of others."""
     bench = read_bench(FOLDER / "bench.json")
-    is_whole = bench is not None and bench["settings"]["data_dir"]
-    are_there = {"bench.json": is_whole, "peers.json": read_peers(FOLDER / "peers.json")}
-    for name in (name for name, is_there in are_there.items() if is_there):
+    names = ["bench.json"] if bench is not None and bench["settings"]["data_dir"] else []
+    if read_peers(FOLDER / "peers.json") is not None:
+        names.append("peers.json")
+    for name in names:
         MEASURED.mkdir(exist_ok=True)
         write_atomically(MEASURED / name, (FOLDER / name).read_text(encoding="utf-8"))
 

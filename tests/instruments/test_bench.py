@@ -70,9 +70,9 @@ def test_those_who_are_compared_alternate():
     assert limit[:6] == [*SIDES, "limit", "limit", *SIDES[::-1]]
     digits = [task.who for task, _ in runs if task.part == "digits"]
     assert digits[:4] == [*SIDES, *SIDES[::-1]]
-    alone = [(task.who, task.point) for task, _ in runs if task.part == "alone"]
-    assert alone[:4] == [(side, threads) for side in SIDES for threads in ("1", "2")]
-    assert [who for who, _ in alone[4:]] == [who for who, _ in alone[:4]][::-1]
+    beside = [(task.who, task.point) for task, _ in runs if task.part == "beside"]
+    assert beside[:4] == [(side, threads) for side in SIDES for threads in ("1", "2")]
+    assert [who for who, _ in beside[4:]] == [who for who, _ in beside[:4]][::-1]
 
 
 def test_without_mnist_all_but_that_is_measured(tmp_path):

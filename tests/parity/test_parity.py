@@ -52,7 +52,7 @@ CONFIGURATIONS = {
         batch_size=13,
     ),
 }
-# A difference in any other would show in one of these too.
+# One of each feature; the others are left to make test-long.
 AT_ONCE = (
     "defaults", "dropout", "accumulation with a last window that is not full", "clipping",
     "bf16-mixed", "early stopping", "fast_dev_run", "checkpoints within the epoch", "everything",

@@ -108,7 +108,7 @@ def killed(side, place, far, undisturbed, run_dir, fault) -> None:
     fault.sees("--ckpt_path last resumes from the last checkpoint, to the weights of a whole run")
 
 
-# Those of the long draws have all places.
+# The long draw has all places.
 SHORT = [(place, drawn(place)[1]) for place in ("step", "checkpoint", "event", "summary")]
 LONG = [drawn(f"kill {number}") for number in range(100)]
 

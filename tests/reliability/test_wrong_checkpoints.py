@@ -88,7 +88,10 @@ def other(value: Any, draws: random.Random) -> Any:
 
 
 @pytest.mark.fault("a checkpoint of which one value was changed", kind="checkpoints")
-@pytest.mark.parametrize("examples", [10, pytest.param(1000, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize(
+    "examples",
+    [10, pytest.param(40, marks=pytest.mark.long), pytest.param(1000, marks=pytest.mark.chaos)],
+)
 def test_a_checkpoint_of_which_anything_was_changed_is_not_resumed(
     examples: int, side: str, good: Path, fault: Any
 ) -> None:

@@ -40,7 +40,6 @@ def _rows(backward: Backward) -> tuple[int, ...]:
 def batch(
     a: Run, b: Run, x: Backward, y: Backward, number: int, orders: tuple[Order, Order]
 ) -> Iterator[Finding]:
-    place = where(*(v["forwards"][0] if v["forwards"] else v for v in (x, y)))
     pairs = list(zip(x["forwards"], y["forwards"], strict=False))
     if len(x["forwards"]) != len(y["forwards"]):
         pairs = pairs[:1]
@@ -50,7 +49,7 @@ def batch(
         for left, right in zip(f["inputs"], g["inputs"], strict=False):
             if _is_made(left, right, x, y, orders, is_first=not i):
                 continue
-            for found in inputs(left, right, number, place, orders, (x, y)):
+            for found in inputs(left, right, number, where(f, g), orders, (x, y)):
                 yield _explained(found, a, b, x, y, number)
 
 
@@ -62,9 +61,10 @@ def _is_made(
     are_given = left["hash"] in orders[0].given, right["hash"] in orders[1].given
     if all(are_given) or (any(are_given) and len(x["forwards"]) != len(y["forwards"])):
         return True
-    made = [{p["value"] for p in v["operations"]} - {0} for v in (x, y)]
-    if not is_first and (left.get("sum") in made[0] or right.get("sum") in made[1]):
-        return True
+    if not is_first:
+        made = [{p["value"] for p in v["operations"]} - {0} for v in (x, y)]
+        if left.get("sum") in made[0] or right.get("sum") in made[1]:
+            return True
     # Where only one program builds a graph, its calls are in another order.
     if len({tuple("state" in f for f in v["forwards"]) for v in (x, y)}) == 1:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 
-from ..records import Named, Run
+from ..records import Forward, Named, Run
 
 PREFIXES = re.compile(r"^(\d+\.)?((_orig_mod|module)\.)*")
 
@@ -73,11 +73,16 @@ def once(groups: list[Named]) -> Named:
     ]
 
 
+def frozen_calls(run: Run) -> list[Forward]:
+    """The calls of the first step that build no graph."""
+    begun = run.steps[0].backwards if run.steps else []
+    return [f for v in begun for f in v["forwards"] if f.get("state")]
+
+
 def _untrained(run: Run, other: Run, only: list[str]) -> set[str]:
     """Of the names that one program has alone, those of layers that are frozen as a whole, and of
     what the other program calls by itself, as a teacher that is no part of its model."""
-    begun = other.steps[0].backwards if other.steps else []
-    held = [part for v in begun for f in v["forwards"] for part in f.get("state") or ()]
+    held = [part for call in frozen_calls(other) for part in call["state"]]
     named = {n: f for m in run.models for n, f in (*m["parameters"], *m["buffers"])}
 
     def is_held(name: str) -> bool:

@@ -137,8 +137,8 @@ def optimizer(
             text += " those of the model that is trained."
             yield Finding("optimizer-foreign", number, text, who, made)
             return
-        missing = [n for n in p["missing"] if n not in ignored]
-        if len(missing) > len(other["missing"]):
+        missing, fewer = ([n for n in v["missing"] if n not in ignored] for v in (p, other))
+        if len(missing) > len(fewer):
             names = ", ".join(missing[:3])
             text = f"{len(missing)} parameters of the model are in no optimizer of {who}:"
             yield Finding("optimizer-missing", number, f"{text} {names}.", who, made)

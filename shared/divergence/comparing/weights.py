@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..fingerprints import same
 from ..records import Model, Run
 from .finding import Finding, relative, where
-from .matching import Matching, once
+from .matching import Matching, frozen_calls, once
 
 
 def initial(a: Run, b: Run, match: Matching) -> Iterator[Finding]:
@@ -64,12 +64,7 @@ def _reached(a: Run, b: Run, match: Matching) -> Finding | None:
         for model in run.models:
             names = [n for n, _ in model["parameters"]]
             hashes = {f["hash"] for _, f in model["parameters"]}
-            calls = [
-                f
-                for v in (other.steps[0].backwards if other.steps else [])
-                for f in v["forwards"]
-                if f.get("state") and hashes <= {h for _, h, _ in f["state"]}
-            ]
+            calls = [f for f in frozen_calls(other) if hashes <= {h for _, h, _ in f["state"]}]
             if names and set(names) <= set(only) and calls:
                 text = f"{who}'s backward pass goes on through a {model['module']}, which the "
                 text += "other calls without gradients."

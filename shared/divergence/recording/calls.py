@@ -141,7 +141,7 @@ class Calls:
             "grad": grad and any(p.requires_grad for p in root.parameters()),
             "training": training,
             "rng": generators(),
-            "inputs": [traced(t) for _, t in tensors(args)],
+            "inputs": [traced(t, rows=True) for _, t in tensors(args)],
             "leaves": [],
             "outputs": [],
             "where": where(),
@@ -183,7 +183,7 @@ class Calls:
     def _finish(self, kwargs: Any, output: Any) -> None:
         call, self.call = self.call, None
         assert call is not None
-        call["inputs"] += [traced(t) for _, t in tensors(kwargs)]
+        call["inputs"] += [traced(t, rows=True) for _, t in tensors(kwargs)]
         found = [t for _, t in tensors(_plain_output(output))]
         call["outputs"] = [traced(t) for t in found[:8]]
         self.keep("forward", call, found)
@@ -372,9 +372,9 @@ class Calls:
         return max(len(self.alive) - 1, 0)
 
 
-def traced(tensor: Tensor) -> Print:
+def traced(tensor: Tensor, *, rows: bool = False) -> Print:
     """What is kept of what goes into a model or comes out of it."""
-    kept = fingerprint(tensor, rows=True)
+    kept = fingerprint(tensor, rows=rows)
     if is_plain(tensor):
         kept["sum"] = sample(tensor)[0]
     return kept
