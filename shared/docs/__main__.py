@@ -30,7 +30,10 @@ def main() -> None:
     keep_gallery()
     write_anew({**from_source(), **measured(), **from_bench(), "divergence": report()})
     if not photograph():
-        print("The pictures stay as they are; they need make compare, Playwright and a Chromium")
+        print(
+            "The pictures stay as they are; they need make compare, Playwright, a Chromium and a "
+            "font with Chinese letters"
+        )
     if faults.is_complete():
         write_atomically(ROOT / "tests" / "README.md", faults.page())
     else:
