@@ -53,7 +53,7 @@ setup: $(READY) ## Install what training needs; each command adds its own
 	@echo '$(VENV) is ready. For another: make distclean, then make setup with PYTHON= or TORCH_INDEX='
 accuracy: $(READY) ## Measure the accuracy of both sides over five seeds
 	$(PY) -m shared.bench.accuracy --dataset $(DATASET) $(ARGS)
-bench: $(READY) ## Measure the speed in a quarter hour; ARGS=--quick in two
+bench: $(READY) ## Measure the speed in twelve minutes; ARGS=--quick in two
 	$(PY) -m shared.bench $(ARGS)
 bench-peers: $(READY) ## Time the scripts in PEERS=FOLDER to 99 % on MNIST
 	$(PY) -m shared.bench.peers $(if $(PEERS),'$(PEERS)',) $(ARGS)

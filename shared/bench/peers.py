@@ -29,8 +29,9 @@ from shared.processes import ROOT, start_group, stop_group
 from shared.reporting.command_line import InstrumentParser
 
 GOAL = 0.99
-# Others take every core, and so do ours here; of more than four, so small a network makes no use.
-THREADS = min(4, cores() or 1)
+# Others take every core. Ours are timed with one thread, their default, and with as many as there
+# are cores; of more than four, so small a network makes no use.
+THREADS = sorted({1, min(4, cores() or 1)})
 
 # What a line has to hold to be read as a test accuracy: the word, and behind it counts (which say
 # more than the rounded percentage beside them), a percentage, or a fraction.
@@ -122,13 +123,15 @@ def scripts(folder: Path) -> dict[str, Path]:
     return found
 
 
-def in_turn(names: list[str], repeats: int) -> Iterator[str]:
-    """Ours before and after each of the others, so that all meet the same machine."""
+def in_turn(names: list[str], repeats: int) -> Iterator[tuple[str, int | None]]:
+    """Who runs, and with how many threads: ours before and after each of the others, so that all
+    meet the same machine."""
+    ours = [(side, threads) for threads in THREADS for side in SIDES]
     for repeat in range(repeats):
         for name in names:
-            yield from SIDES if repeat % 2 == 0 else SIDES[::-1]
-            yield name
-        yield from SIDES[::-1] if repeat % 2 == 0 else SIDES
+            yield from ours if repeat % 2 == 0 else ours[::-1]
+            yield name, None
+        yield from ours[::-1] if repeat % 2 == 0 else ours
 
 
 def time_all(args: argparse.Namespace) -> None:
@@ -148,31 +151,32 @@ def time_all(args: argparse.Namespace) -> None:
         raise UsageError(f"--data_dir: no MNIST files in {args.data_dir}; give their folder")
     FOLDER.mkdir(parents=True, exist_ok=True)
     result: PeerResult = {
-        "machine": describe_machine(), "settings": {"threads": THREADS}, "code": digest(),
+        "machine": describe_machine(), "settings": {"threads": THREADS[-1]}, "code": digest(),
         "date": time.strftime("%Y-%m-%d"), "goal": args.goal, "runs": [],
     }  # fmt: skip
     todo = list(in_turn(list(there), args.repeats))
     with tempfile.TemporaryDirectory() as folder:
-        for index, name in enumerate(todo):
-            print(f"{index + 1:3} of {len(todo)}  {name:24}", end="", flush=True)
-            if name in SIDES:
+        for index, (name, threads) in enumerate(todo):
+            flags = [] if threads is None else ["--threads", str(threads)]
+            label = " ".join([name, *flags])
+            print(f"{index + 1:3} of {len(todo)}  {label:24}", end="", flush=True)
+            if flags:
                 command = [sys.executable, "-m", name, "train", "--dataset", "mnist"]
                 command += ["--data_dir", str(mnist.resolve()), "--max_epochs", "1"]
-                command += ["--threads", str(THREADS)]
-                command += ["--run_dir", str(Path(folder) / str(index))]
+                command += [*flags, "--run_dir", str(Path(folder) / str(index))]
                 found = time_to_goal(command, ROOT, args.goal, args.timeout, to_its_end=True)
             else:
                 script = there[name].resolve()
                 command = [sys.executable, script.name]
                 found = time_to_goal(command, script.parent, args.goal, args.timeout)
-            result["runs"].append({"who": name, **found})
+            result["runs"].append({"who": name, "threads": threads, **found})
             write_atomically(PEERS_UNFINISHED, dumps(result))
             seconds, best = found["seconds"], found["accuracy"]
             said = f"best {best:.2%}" if best is not None else "no accuracy printed"
             print(
                 "not reached" if seconds is None else f"{seconds:9.1f} s", f"  {said}", flush=True
             )
-            if name in SIDES and seconds is None:
+            if flags and seconds is None:
                 raise RunError(f"{name} train did not reach {args.goal:.2%} ({said})")
     os.replace(PEERS_UNFINISHED, PEERS)
     print(f"\n{peers_table(result)}\n\nwritten {PEERS}")

@@ -92,11 +92,11 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
         flags: tuple[str, ...] = ("--dataset", "mnist", "--data_dir", str(mnist))
         runs += alternating(2, "mnist", "", SIDES, flags, IMAGES["mnist"])
     for width in (16,) if quick else WIDTHS:
-        images = 64 * {16: 110, 32: 70, 48: 50}[width]
+        images = 64 * {16: 60, 32: 40, 48: 30}[width]
         flags = (*pictures(noise, images), "--width", str(width))
-        runs += alternating(2, "limit", str(width), (*SIDES, "limit"), flags, images)
+        runs += alternating(4, "limit", str(width), (*SIDES, "limit"), flags, images)
     runs += alternating(
-        3 if quick else 14, "ladder", "", RUNGS, ("--width", "1"), digits, 16, epochs=2
+        3 if quick else 20, "ladder", "", RUNGS, ("--width", "1"), digits, 16, epochs=2
     )
     if quick:
         return runs
@@ -109,15 +109,15 @@ def plan(mnist: Path | None, noise: Path, quick: bool) -> list[tuple[Task, int]]
                     runs.append((task, repeat))
     for images, epochs in ((160, 6), (640, 3), (2560, 1)):
         flags = pictures(noise, images)
-        runs += alternating(2, "steps", str(images // 8), SIDES, flags, images, 8, epochs=epochs)
-    for epochs in (1, 4, 8):
-        runs += alternating(2, "epochs", str(epochs), SIDES, (), digits, epochs=epochs)
-    for batch_size, epochs in ((8, 1), (64, 3), (256, 6)):
+        runs += alternating(5, "steps", str(images // 8), SIDES, flags, images, 8, epochs=epochs)
+    for epochs in (1, 3, 6):
+        runs += alternating(3, "epochs", str(epochs), SIDES, (), digits, epochs=epochs)
+    for batch_size, epochs in ((8, 1), (64, 2), (256, 3)):
         point = str(batch_size)
-        runs += alternating(2, "batch_size", point, SIDES, (), digits, batch_size, epochs=epochs)
+        runs += alternating(4, "batch_size", point, SIDES, (), digits, batch_size, epochs=epochs)
     for workers in (0, 2):
         flags = ("--num_workers", str(workers))
-        runs += alternating(2, "workers", str(workers), SIDES, flags, digits, epochs=3)
+        runs += alternating(3, "workers", str(workers), SIDES, flags, digits, epochs=2)
     for count in (1, 2, 4):
         flags = ("--devices", str(count))
         runs += alternating(

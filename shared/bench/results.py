@@ -82,10 +82,12 @@ class BenchResult(TypedDict):
 
 
 class PeerRun(TypedDict):
-    """One run to the goal: `seconds` is None where the program did not reach it, `accuracy` is the
-    best that it printed, and `status` is None where it was stopped."""
+    """One run to the goal: `threads` is None for other people's programs, which choose themselves,
+    `seconds` is None where the program did not reach it, `accuracy` is the best that it printed,
+    and `status` is None where it was stopped."""
 
     who: str
+    threads: int | None
     seconds: float | None
     accuracy: float | None
     status: int | None

@@ -221,26 +221,32 @@ def repeats(result: BenchResult) -> str:
 def peer_rows(peers: PeerResult, code: str = "en") -> list[list[str]]:
     """Seconds from the command to a tested model of both sides, and how many times faster they are
     than each of the others: a name and two cells for each row."""
-    ours = [spread(_seconds(peers, side)) for side in SIDES]
-    goal = say("peers goal", code, goal=f"{peers['goal']:.0%}")
-    rows = [[goal, *(own.text(".1f") for own in ours)]]
+    ours = {
+        threads: [spread(_seconds(peers, side, threads)) for side in SIDES]
+        for threads in sorted({run["threads"] for run in peers["runs"] if run["threads"]})
+    }
+    rows = []
+    for threads, seconds in ours.items():
+        goal = say("peers goal", code, goal=f"{peers['goal']:.0%}", threads=str(threads))
+        rows.append([goal, *(own.text(".1f") for own in seconds)])
     for name in dict.fromkeys(r["who"] for r in peers["runs"] if r["who"] not in SIDES):
         theirs = [r for r in peers["runs"] if r["who"] == name]
         if any(r["seconds"] is None for r in theirs):
             best = max(r["accuracy"] or 0.0 for r in theirs)
             rows.append([say("peers poor", code, name=name, best=f"{best:.2%}"), "–", "–"])
             continue
-        seconds = spread(_seconds(peers, name))
-        times = [f"{seconds.median / own.median:.1f} ×" for own in ours]
-        label = say("peers fast", code, name=name, seconds=f"{seconds.median:.0f}")
-        rows.append([label, *times])
+        median = spread(_seconds(peers, name, None)).median
+        for threads, seconds in ours.items():
+            values = {"name": name, "seconds": f"{median:.0f}", "threads": str(threads)}
+            label = say("peers fast", code, **values)
+            rows.append([label, *(f"{median / own.median:.1f} ×" for own in seconds)])
     return rows
 
 
-def _seconds(peers: PeerResult, who: str) -> list[float]:
+def _seconds(peers: PeerResult, who: str, threads: int | None) -> list[float]:
     """Of the runs that reached the goal."""
-    seconds = [run["seconds"] for run in peers["runs"] if run["who"] == who]
-    return [value for value in seconds if value is not None]
+    runs = [run for run in peers["runs"] if (run["who"], run["threads"]) == (who, threads)]
+    return [run["seconds"] for run in runs if run["seconds"] is not None]
 
 
 def peers_table(peers: PeerResult) -> str:
