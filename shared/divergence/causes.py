@@ -137,6 +137,12 @@ CAUSES = {
         "batch_size or drop_last differs, or one splits the data otherwise",
         "give both loaders the same batch_size, drop_last and split",
     ),
+    "batch-calls": Cause(
+        "the batch: in another number of calls",
+        "one calls the model for each part of the batch, the other once for all of it: batch norm "
+        "and dropout see something else then, other layers give the same but for rounding",
+        "call the model as often on both sides",
+    ),
     "batch-shape": Cause(
         "the batch: another shape",
         "the samples are resized, cropped or flattened otherwise",

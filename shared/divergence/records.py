@@ -88,7 +88,8 @@ class Loss(Event):
 
 class Backward(Event):
     """`loss` is without the `scale` of a gradient scaler, the gradients are with it. `inside` of
-    an optimizer's step are those of a closure."""
+    an optimizer's step are those of a closure. `leftover` are the norms of the gradients that were
+    there before."""
 
     micro: int
     inside: bool
@@ -98,7 +99,7 @@ class Backward(Event):
     early: list[Operation]
     loss: Print | None
     scale: float
-    leftover: float
+    leftover: list[tuple[str, float]]
     graph: dict[str, int]
     gradients: Named
     where: Where

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..fingerprints import Print, close, distance, ratio, same
 from ..records import Backward, Forward, Loss, Named, Operation, Run
+from .batches import inputs
 from .calls import Change, Drift, changes, drawn_otherwise, is_random, matters
 from .finding import Finding, called, lowest, paired, relative, rounding_of, where
-from .losses import broadcast, is_softmaxed, special_of
+from .losses import are_alike, broadcast, is_softmaxed, special_of
 from .matching import Matching
 from .parting import graphs, parted, valued
 
@@ -175,7 +176,9 @@ def _otherwise(
         return found(f"{kind}-autocast", f"{text} {q['dtype']} in B.", full)
     if p["name"] != q["name"]:
         text = f"A calls {called(p)} where B calls {called(q)}."
-        near = _meet(sides, p, q, size)
+        near = _meet(sides, p, q, size) or (
+            kind == "loss" and small and are_alike(events[0][1:], events[1][1:])
+        )
         reason = f"A calls {p['name']} where B calls {q['name']}" if near else ""
         if f["shape"] != g["shape"] and kind == "forward":
             return found("forward-shape", f"Shape {f['shape']} in A, {g['shape']} in B. {text}")
@@ -200,6 +203,10 @@ def _otherwise(
     if is_random(p):
         return found(f"{kind}-random", f"The first result that differs is that of {called(p)}.")
     if set(p["inputs"]) != set(q["inputs"]):
+        if kind == "forward":
+            went_in = _inputs(p, q, events, number)
+            if went_in is not None:
+                return went_in
         text = f"The first result that differs is that of {called(p)}, which gets another tensor: "
         return found(f"{kind}-input", f"{text}one that is neither a weight nor of the batch.")
     scale = max(p["norm"], 1e-30) / math.sqrt(max(min(p["count"], 4096), 1))
@@ -208,6 +215,19 @@ def _otherwise(
     around = _surroundings(a, b, f)
     text = f"{called(p)} gets the same tensors and settings on both sides and gives another result."
     return found(kind, text, None, f"{reason}{f' ({around})' if around else ''}" if near else "")
+
+
+def _inputs(
+    p: Operation, q: Operation, forwards: Sequence[Sequence[Forward]], number: int
+) -> Finding | None:
+    """What is to be said of the inputs of a later call of the model, where two calls of torch get
+    these, and not what the program has computed."""
+    apart = set(p["inputs"]) - set(q["inputs"]), set(q["inputs"]) - set(p["inputs"])
+    for f, g in zip(*forwards, strict=False):
+        for left, right in zip(f["inputs"], g["inputs"], strict=False):
+            if left.get("sum") in apart[0] and right.get("sum") in apart[1]:
+                return next(inputs(left, right, number, where(f, g)), None)
+    return None
 
 
 def _meet(sides: Sequence[list[Operation]], p: Operation, q: Operation, whole: float) -> bool:
@@ -272,10 +292,15 @@ def outputs(
 
 
 def gradients(
-    a: Run, b: Run, x: Backward, y: Backward, number: int, match: Matching
+    a: Run, b: Run, x: Backward, y: Backward, number: int, match: Matching, of: set[str] | None
 ) -> Iterator[Finding]:
+    """
+    Args:
+        of: the parameters that are updated with these gradients, by A's names; None for all.
+    """
     lines = where(x, y)
-    before = x["leftover"], y["leftover"]
+    left = x["leftover"], match.renamed(y["leftover"])
+    before = _norm(left[0], of), _norm(left[1], of)
     micro = x["micro"]
     if (before[0] == 0) != (before[1] == 0):
         if micro == 0:
@@ -293,8 +318,14 @@ def gradients(
     wrapped = [any(f["wrapped"] for f in v["forwards"]) for v in (x, y)]
     graph = _called(x, y) or _nodes(x, y)
     reason = graph or _surroundings(a, b, (x["loss"] or {"device": ""}))  # type: ignore[arg-type]
-    found = tensors(x["gradients"], match.renamed(y["gradients"]), number, "gradients", lines,
-                    reason, lowest(x["operations"]))  # fmt: skip
+    mine, other = x["gradients"], match.renamed(y["gradients"])
+    if of is not None:
+        # Of others, only which there are: what was left over of them is not used.
+        names = [{n for n, _ in side} for side in (mine, other)]
+        new = [v - {n for n, _ in old} for v, old in zip(names, left, strict=True)]
+        used = of | (new[0] - names[1]) | (new[1] - names[0])
+        mine, other = ([(n, f) for n, f in side if n in used] for side in (mine, other))
+    found = tensors(mine, other, number, "gradients", lines, reason, lowest(x["operations"]))
     if found is None:
         return
     if wrapped[0] != wrapped[1] and a.world == b.world > 1:
@@ -303,6 +334,10 @@ def gradients(
     elif not found.reason and graph and found.cause == "gradients":
         found.text += f" {graph}."
     yield found
+
+
+def _norm(norms: Sequence[tuple[str, float]], of: set[str] | None) -> float:
+    return math.hypot(*(norm for name, norm in norms if of is None or name in of))
 
 
 def _called(x: Backward, y: Backward) -> str:

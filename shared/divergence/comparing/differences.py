@@ -275,6 +275,9 @@ def _backwards(
     if counts[0] != counts[1] and is_window and len({_forwards(s) for s in (ours, theirs)}) == 1:
         yield from _in_parts(a, b, ours, theirs, number, orders, match)
         return
+    mine, other = updates.updated(a, number), updates.updated(b, number)
+    # Where two optimizers have other parameters, that is told of the optimizers.
+    both = mine & {match.of(name) for name in other} if mine and other else None
     for x, y in zip(ours.backwards, theirs.backwards, strict=False):
         # First, since a batch may have been drawn from it; it is reported only if one was.
         yield from batches.generator(a, b, x, y, number)
@@ -288,7 +291,7 @@ def _backwards(
             yield Finding("window", number, text, None, where(ours.taken, theirs.taken))
         yield from computing.computed(a, b, x, y, number, max(counts), drift)
         if x["scale"] == y["scale"]:
-            yield from computing.gradients(a, b, x, y, number, match)
+            yield from computing.gradients(a, b, x, y, number, match, both or None)
         else:  # they are compared at the step, when the scale is taken back
             text = f"The loss is scaled by {x['scale']:g} in A, by {y['scale']:g} in B."
             yield Finding("scaler", number, text, None, where(x, y), is_silent=True)

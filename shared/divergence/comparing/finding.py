@@ -63,13 +63,20 @@ def where(x: Mapping[str, Any] | None, y: Mapping[str, Any] | None) -> tuple[Whe
 
 
 def paired(x: list[Loss], y: list[Loss]) -> list[tuple[Loss, Loss]]:
-    """The losses of two steps that belong together: by their names, where these are the same in
-    another order, else by their order."""
-    sides = [sorted(side, key=lambda loss: loss["name"]) for side in (x, y)]
-    names = [[loss["name"] for loss in side] for side in sides]
-    if names[0] != names[1]:
-        sides = [x, y]
-    return list(zip(*sides, strict=False))
+    """The losses of two steps that belong together: by their names and targets, or else by their
+    names, where these are the same in another order; else by their order."""
+
+    def name(loss: Loss) -> tuple[str, ...]:
+        return (loss["name"],)
+
+    def name_and_target(loss: Loss) -> tuple[str, ...]:
+        return loss["name"], loss["target"]["hash"] if loss["target"] else ""
+
+    for key in (name_and_target, name):
+        sides = [sorted(side, key=key) for side in (x, y)]
+        if list(map(key, sides[0])) == list(map(key, sides[1])):
+            return list(zip(*sides, strict=True))
+    return list(zip(x, y, strict=False))
 
 
 def called(operation: Operation) -> str:

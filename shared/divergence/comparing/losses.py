@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from ..fingerprints import Print
+from ..fingerprints import Print, same
 from ..records import Backward, Loss
 from .finding import Finding, paired, relative, rounding_of, where
 
@@ -58,6 +59,18 @@ def broadcast(x: Backward, y: Backward, number: int) -> Finding | None:
             text = f"In {who}, {p['name']} gets scores of shape {scores} and targets of {targets}."
             return Finding("loss-broadcast", number, text, who, where(p, q))
     return None
+
+
+def are_alike(x: Sequence[Loss], y: Sequence[Loss]) -> bool:
+    """Whether two programs call the same losses of the same tensors, in any order."""
+    return len(x) == len(y) > 0 and all(
+        (p["name"], p["given"]) == (q["name"], q["given"])
+        and all(
+            v is w or (v is not None and w is not None and same(v, w))
+            for v, w in ((p["input"], q["input"]), (p["target"], q["target"]))
+        )
+        for p, q in paired(list(x), list(y))
+    )
 
 
 def is_softmaxed(loss: Loss) -> bool:

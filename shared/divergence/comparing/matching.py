@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TypeVar
 
 from ..records import Forward, Named, Run
+
+T = TypeVar("T")
 
 PREFIXES = re.compile(r"^(\d+\.)?((_orig_mod|module)\.)*")
 
@@ -51,8 +55,8 @@ class Matching:
     def of(self, name: str) -> str:
         return self.names.get(name, name)
 
-    def renamed(self, named: Named) -> Named:
-        return [(self.of(name), f) for name, f in named]
+    def renamed(self, named: Sequence[tuple[str, T]]) -> list[tuple[str, T]]:
+        return [(self.of(name), value) for name, value in named]
 
     @property
     def prefixes(self) -> set[str]:

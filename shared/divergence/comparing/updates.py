@@ -117,6 +117,19 @@ def options(taken: Taken, match: Matching, is_b: bool) -> dict[str, dict[str, An
     return found
 
 
+def updated(run: Run, number: int) -> set[str] | None:
+    """The parameters that are updated with the gradients of a step's backward passes: by that step,
+    and by those after it that have no backward pass. None where that is not known."""
+    names: set[str] = set()
+    for i, step in enumerate(run.steps[number - 1 :]):
+        if i and step.backwards:
+            break
+        if step.taken is None or not step.taken["optimizer"] or step.taken["foreign"]:
+            return None
+        names |= {name for group in step.taken["groups"] for name in group["parameters"]}
+    return names
+
+
 def optimizer(
     a: Run, b: Run, ours: Step, theirs: Step, number: int, match: Matching
 ) -> Iterator[Finding]:
@@ -243,11 +256,15 @@ def stepped(
             found.text = "The optimizer's state was another before this step. " + found.text
         elif momenta and not found.reason:
             found.text += f" Optimizer state only on one side: {', '.join(momenta)}."
+        apart = written(ours.touched, theirs.touched, "weight", match, lines)
         if not (x["optimizer"] and y["optimizer"]) and not found.reason:
-            apart = written(ours.touched, theirs.touched, "weight", match, lines)
             said = apart[1] if apart and not (x["optimizer"] or y["optimizer"]) else reason
             found.cause = "stepped-hand"
             found.text = f"{said}. {found.text}" if said else found.text
+        elif apart:
+            who, said, places = apart
+            text = f"{said}, before the optimizer's step. {found.text}"
+            found = Finding("touched", number, text, who, places)
         yield found
 
 

@@ -302,7 +302,7 @@ class Calls:
         self.operations.early.clear()
         weights = {n: digest(p) for n, p in self.models.parameters()}
         self.on_weights(weights)
-        leftover = [p.grad for _, p in self.models.parameters() if p.grad is not None]
+        leftover = [(n, p.grad) for n, p in self.models.parameters() if p.grad is not None]
         loss, scale = self.scaling.of(roots[0]) if roots else (None, 1.0)
         return {
             "micro": self.micro,
@@ -313,7 +313,7 @@ class Calls:
             "early": early,
             "loss": None if loss is None else fingerprint(loss),
             "scale": scale,
-            "leftover": norm(leftover),
+            "leftover": [(n, norm([g])) for n, g in leftover],
             "graph": graph,
             "where": where(),
         }

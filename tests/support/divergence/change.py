@@ -15,6 +15,7 @@ class Pair(NamedTuple):
         against: the file that it is compared with, if that is another.
         also: a second change: what stands there, and what then stands there.
         is_blind: rounding grows so large that the rest cannot be compared.
+        by_kernels: the processor decides whether the change gives other bits, and how many.
     """
 
     kind: str
@@ -26,3 +27,4 @@ class Pair(NamedTuple):
     against: str = ""
     also: tuple[str, str] = ("", "")
     is_blind: bool = False
+    by_kernels: bool = False

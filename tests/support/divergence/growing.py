@@ -19,9 +19,9 @@ ALL = "    for p in model.parameters():\n        p.grad.numpy()[:] *= "
 HOOK = "    out.register_hook(lambda g: g * "
 
 STEADY = (
-    Pair("a fused optimizer", *FUSED),
+    Pair("a fused optimizer", *FUSED, by_kernels=True),
     Pair("a product in halves", *IN_HALVES),
-    Pair("a product in halves, and a fused optimizer", *IN_HALVES, also=FUSED),
+    Pair("a product in halves, and a fused optimizer", *IN_HALVES, also=FUSED, by_kernels=True),
     Pair("gradients larger by a hundred-thousandth", LOSS, LOSS + HOOK + "1.00001)\n",
          ("gradients",), also=IN_HALVES),
     Pair("gradients larger by a thousandth from step 8", STEP,
@@ -47,7 +47,7 @@ STEADY = (
 )  # fmt: skip
 
 UNSTEADY = (
-    Pair("a fused optimizer", *FUSED_SGD),
+    Pair("a fused optimizer", *FUSED_SGD, by_kernels=True),
     Pair("a product in halves", *IN_HALVES, is_blind=True),
     Pair("gradients larger by a thousandth from step 8", LOSS,
          LOSS + HOOK + "1.001 if step > 6 else g)\n", ("gradients-grown",), also=FUSED_SGD),
@@ -56,7 +56,8 @@ UNSTEADY = (
 ONE = (
     Pair("fused, and gradients larger by a thousandth from the second epoch", "loss = F.cross",
          "out.register_hook(lambda g: g * 1.001 if epoch else g)\n        loss = F.cross",
-         ("gradients-grown",), also=("weight_decay=0.01)", "weight_decay=0.01, fused=True)")),
+         ("gradients", "gradients-grown"), by_kernels=True,
+         also=("weight_decay=0.01)", "weight_decay=0.01, fused=True)")),
 )  # fmt: skip
 
 GROWING = (

@@ -128,7 +128,8 @@ DIFFERENT = (
 )  # fmt: skip
 
 WITNESSED = (
-    Pair("a fused optimizer", "weight_decay=0.01)", "weight_decay=0.01, fused=True)"),
+    Pair("a fused optimizer", "weight_decay=0.01)", "weight_decay=0.01, fused=True)",
+         by_kernels=True),
     Pair("an optimizer over each tensor", "weight_decay=0.01)", "weight_decay=0.01, foreach=True)"),
     Pair("a product written out", "self.norm(self.first(x))",
          "self.norm(x @ self.first.weight.T + self.first.bias)"),

@@ -27,6 +27,7 @@ from support.divergence.frozen import BY_FROZEN
 from support.divergence.growing import GROWING
 from support.divergence.one_program import DIFFERENT, EQUAL, WITNESSED
 from support.divergence.rarer import RARER
+from support.divergence.several import BY_SEVERAL
 from support.divergence.styles import OTHERS
 from support.divergence.tasks import BY_TASKS
 from support.divergence.trainers import TRAINERS
@@ -34,7 +35,10 @@ from support.divergence.trainers import TRAINERS
 README = ROOT / "shared" / "divergence" / "README.md"
 PROGRAMS = ROOT / "tests" / "support" / "divergence" / "sources"
 BEGIN, END = "<!-- kinds -->", "<!-- /kinds -->"
-ALL = (*DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS, *BY_FROZEN, *GROWING, *RARER)
+ALL = (
+    *DIFFERENT, *WITNESSED, *EQUAL, *OTHERS, *TRAINERS, *BY_TASKS, *BY_FROZEN, *BY_SEVERAL,
+    *GROWING, *RARER,
+)  # fmt: skip
 
 
 def program(name: str) -> str:
@@ -95,7 +99,8 @@ def outcome(pair: Pair, unchanged: Unchanged) -> tuple[str, Comparison, Run]:
         result = compare(base, run, unchanged.moved(against, result.nudge))
     found = result.finding
     if not pair.causes:
-        is_right = found is None and result.is_told and bool(result.blind) == pair.is_blind
+        is_right = found is None and result.is_told
+        is_right = is_right and (pair.by_kernels or bool(result.blind) == pair.is_blind)
         return ("right" if is_right else "wrong"), result, run
     if found is None:
         return "silent" if not result.rounding else "wrong", result, run
@@ -112,7 +117,9 @@ Row = tuple[str, str, str, str]
 def row(pair: Pair, verdict: str, result: Comparison) -> Row:
     """Program, kind, what was named, and whether that is right."""
     named = result.finding.cause if result.finding else "rounding" if result.rounding else "equal"
-    if result.blind and not result.finding:
+    if pair.by_kernels and verdict == "right":
+        named = " or ".join(pair.causes) or "equal or rounding"
+    elif result.blind and not result.finding:
         named = f"rounding before step {result.blind}"
     return pair.program, pair.kind, named, verdict
 
