@@ -104,7 +104,8 @@ def pictures(run_dir: Path) -> list[tuple[int, bytes]]:
 
 
 def trained(folder: Path, change: Change, **flags: Any) -> dict[str, Record]:
-    """Both sides, in a copy of the project with a change. The best epoch is not the last one."""
+    """Both sides, in a copy of the project with a change. The best epoch is not the last one, and
+    some gradients are large."""
     records = {}
     with changed_project(folder / "project", change):
         data = importlib.import_module("shared.data")
@@ -112,7 +113,7 @@ def trained(folder: Path, change: Change, **flags: Any) -> dict[str, Record]:
             data.load = fewer(data.load, slice(1, None, 4))
         config = importlib.import_module("shared.config").Config
         for side in SIDES:
-            options = dict(max_epochs=3, batch_size=48, dropout=0.2, lr=0.2, log_every_n_steps=4)
+            options = dict(max_epochs=7, batch_size=24, dropout=0.2, log_every_n_steps=4)
             run = config(run_dir=str(folder / side), accelerator="cpu", **options | flags)
             with recording() as records[side]:
                 train = importlib.import_module(f"{side}.train").train
@@ -175,4 +176,5 @@ def test_both_sides_end_with_the_same_weights(name: str, unchanged: Record, tmp_
     assert steps[0] == steps[1]
     images = [pictures(tmp_path / side) for side in SIDES]
     assert images[0] == images[1]
-    assert [step for step, _ in images[0]] == ([0, 7, 14] if name == "Log a picture" else [])
+    first = list(range(0, 98, 14))  # steps of each epoch
+    assert [step for step, _ in images[0]] == (first if name == "Log a picture" else [])
