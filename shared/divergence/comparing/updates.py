@@ -121,8 +121,9 @@ def updated(run: Run, number: int) -> set[str] | None:
     """The parameters that are updated with the gradients of a step's backward passes: by that step,
     and by those after it that have no backward pass. None where that is not known."""
     names: set[str] = set()
-    for i, step in enumerate(run.steps[number - 1 :]):
-        if i and step.backwards:
+    for i in range(number - 1, len(run.steps)):
+        step = run.steps[i]
+        if step.backwards and i >= number:
             break
         if step.taken is None or not step.taken["optimizer"] or step.taken["foreign"]:
             return None
@@ -256,15 +257,16 @@ def stepped(
             found.text = "The optimizer's state was another before this step. " + found.text
         elif momenta and not found.reason:
             found.text += f" Optimizer state only on one side: {', '.join(momenta)}."
-        apart = written(ours.touched, theirs.touched, "weight", match, lines)
-        if not (x["optimizer"] and y["optimizer"]) and not found.reason:
-            said = apart[1] if apart and not (x["optimizer"] or y["optimizer"]) else reason
-            found.cause = "stepped-hand"
-            found.text = f"{said}. {found.text}" if said else found.text
-        elif apart:
-            who, said, places = apart
-            text = f"{said}, before the optimizer's step. {found.text}"
-            found = Finding("touched", number, text, who, places)
+        if not found.reason and found.cause != "stepped-state":
+            apart = written(ours.touched, theirs.touched, "weight", match, lines)
+            if not (x["optimizer"] and y["optimizer"]):
+                said = apart[1] if apart and not (x["optimizer"] or y["optimizer"]) else reason
+                found.cause = "stepped-hand"
+                found.text = f"{said}. {found.text}" if said else found.text
+            elif apart:
+                who, said, places = apart
+                text = f"{said}, before the optimizer's step. {found.text}"
+                found = Finding("touched", number, text, who, places)
         yield found
 
 

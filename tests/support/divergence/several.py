@@ -59,10 +59,18 @@ VIEWS = (
     Pair("another temperature", "tau=0.5", "tau=0.1", ("loss-argument",), "/ tau"),
 )  # fmt: skip
 
+BY_HAND = (
+    Pair("an optimizer for what was written by hand",
+         "    with torch.no_grad():\n        for param in model.parameters():\n"
+         "            param -= learning_rate * param.grad\n",
+         "    torch.optim.SGD(model.parameters(), lr=learning_rate).step()\n", by_kernels=True),
+)  # fmt: skip
+
 BY_SEVERAL = (
     *(pair._replace(program="two_optimizers") for pair in TWO_OPTIMIZERS),
     *(pair._replace(program="sharpness") for pair in SHARPNESS),
     *(pair._replace(program="mixed") for pair in MIXED),
     *(pair._replace(program="noised") for pair in NOISED),
     *(pair._replace(program="views") for pair in VIEWS),
+    *(pair._replace(program="by_hand") for pair in BY_HAND),
 )
