@@ -128,10 +128,11 @@ def in_turn(names: list[str], repeats: int) -> Iterator[tuple[str, int | None]]:
     meet the same machine."""
     ours = [(side, threads) for threads in THREADS for side in SIDES]
     for repeat in range(repeats):
+        order = ours if repeat % 2 == 0 else ours[::-1]
         for name in names:
-            yield from ours if repeat % 2 == 0 else ours[::-1]
+            yield from order
             yield name, None
-        yield from ours[::-1] if repeat % 2 == 0 else ours
+        yield from order[::-1]
 
 
 def time_all(args: argparse.Namespace) -> None:

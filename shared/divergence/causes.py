@@ -140,8 +140,8 @@ CAUSES = {
     "batch-calls": Cause(
         "the batch: in another number of calls",
         "one calls the model for each part of the batch, the other once for all of it: batch norm "
-        "and dropout see something else then, other layers give the same but for rounding",
-        "call the model as often on both sides",
+        "and dropout see something else then; other layers give the same but for rounding",
+        "call the model equally often on both sides",
     ),
     "batch-shape": Cause(
         "the batch: another shape",

@@ -60,11 +60,13 @@ def _calls(x: Backward, y: Backward, number: int) -> Finding | None:
     """Whether both programs give the model the same samples, but not in as many calls."""
     sides = [[f for f in v["forwards"] if "state" not in f] for v in (x, y)]
     counts = [len(side) for side in sides]
+    if counts[0] == counts[1]:
+        return None
     rows = [
         sorted(row for f in side for i in f["inputs"][:1] for row in i.get("rows", ()))
         for side in sides
     ]
-    if counts[0] == counts[1] or not rows[0] or rows[0] != rows[1]:
+    if not rows[0] or rows[0] != rows[1]:
         return None
     text = f"The model gets the same samples, in {counts[0]} calls in A, in {counts[1]} in B."
     return Finding("batch-calls", number, text, None, where(sides[0][0], sides[1][0]))
@@ -278,7 +280,7 @@ def inputs(
                 text = f"In {who} it is the batch of step {first} again."
                 yield found("batch-repeated", text, who)
                 return
-            here = set(mine) & set(other)  # a sample that both have in this batch is in its place
+            here = set(mine) & set(other)  # what both batches have says nothing of their order
             common = sum(row in orders[1].rows for row in mine if row not in here)
             back = sum(row in orders[0].rows for row in other if row not in here)
             if max(common, back) > max(len(mine) // 20, 0):

@@ -203,10 +203,8 @@ def _otherwise(
     if is_random(p):
         return found(f"{kind}-random", f"The first result that differs is that of {called(p)}.")
     if set(p["inputs"]) != set(q["inputs"]):
-        if kind == "forward":
-            went_in = _inputs(p, q, events, number)
-            if went_in is not None:
-                return went_in
+        if kind == "forward" and (apart := _later_input(p, q, events, number)):
+            return apart
         text = f"The first result that differs is that of {called(p)}, which gets another tensor: "
         return found(f"{kind}-input", f"{text}one that is neither a weight nor of the batch.")
     scale = max(p["norm"], 1e-30) / math.sqrt(max(min(p["count"], 4096), 1))
@@ -217,13 +215,13 @@ def _otherwise(
     return found(kind, text, None, f"{reason}{f' ({around})' if around else ''}" if near else "")
 
 
-def _inputs(
+def _later_input(
     p: Operation, q: Operation, forwards: Sequence[Sequence[Forward]], number: int
 ) -> Finding | None:
-    """What is to be said of the inputs of a later call of the model, where two calls of torch get
-    these, and not what the program has computed."""
+    """The difference between the inputs of a later call of the model, if it is these that two calls
+    of torch get. Those of the first call are compared before anything is computed."""
     apart = set(p["inputs"]) - set(q["inputs"]), set(q["inputs"]) - set(p["inputs"])
-    for f, g in zip(*forwards, strict=False):
+    for f, g in list(zip(*forwards, strict=False))[1:]:
         for left, right in zip(f["inputs"], g["inputs"], strict=False):
             if left.get("sum") in apart[0] and right.get("sum") in apart[1]:
                 return next(inputs(left, right, number, where(f, g)), None)
@@ -320,7 +318,8 @@ def gradients(
     reason = graph or _surroundings(a, b, (x["loss"] or {"device": ""}))  # type: ignore[arg-type]
     mine, other = x["gradients"], match.renamed(y["gradients"])
     if of is not None:
-        # Of others, only which there are: what was left over of them is not used.
+        # Of a parameter that is not updated, only a new gradient on one side alone counts: it is
+        # computed there for nothing.
         names = [{n for n, _ in side} for side in (mine, other)]
         new = [v - {n for n, _ in old} for v, old in zip(names, left, strict=True)]
         used = of | (new[0] - names[1]) | (new[1] - names[0])

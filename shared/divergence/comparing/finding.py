@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +62,7 @@ def where(x: Mapping[str, Any] | None, y: Mapping[str, Any] | None) -> tuple[Whe
     return (x or {}).get("where", []), (y or {}).get("where", [])
 
 
-def paired(x: list[Loss], y: list[Loss]) -> list[tuple[Loss, Loss]]:
+def paired(x: Sequence[Loss], y: Sequence[Loss]) -> list[tuple[Loss, Loss]]:
     """The losses of two steps that belong together: by their names and targets, or else by their
     names, where these are the same in another order; else by their order."""
 

@@ -69,7 +69,7 @@ def are_alike(x: Sequence[Loss], y: Sequence[Loss]) -> bool:
             v is w or (v is not None and w is not None and same(v, w))
             for v, w in ((p["input"], q["input"]), (p["target"], q["target"]))
         )
-        for p, q in paired(list(x), list(y))
+        for p, q in paired(x, y)
     )
 
 
